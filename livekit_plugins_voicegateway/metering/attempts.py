@@ -1,0 +1,71 @@
+"""Attempts: LiveKit retries inside a stream, and each attempt that reached the provider is billed.
+
+A LiveKit stream calls its own ``_run`` once per attempt (``llm/llm.py``, ``stt/stt.py`` and
+``tts/tts.py``, each in ``_main_task``), and says nowhere outside that it did. `watch_attempts` puts
+itself around ``_run`` of one stream, before the stream's task has had its first turn.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import aiohttp
+
+__all__ = ["AttemptObserver", "reached_provider", "watch_attempts"]
+
+
+class AttemptObserver(Protocol):
+    """Who is told of the attempts of one stream."""
+
+    def attempt_began(self) -> None:
+        """An attempt begins."""
+
+    def attempt_ended(self, error: BaseException | None) -> None:
+        """The attempt is over, with ``error`` or well."""
+
+
+def watch_attempts(stream: Any, observer: AttemptObserver) -> None:
+    """Tell ``observer`` of each attempt of ``stream``.
+
+    Args:
+        stream: A LiveKit ``RecognizeStream``, ``LLMStream``, ``ChunkedStream`` or
+            ``SynthesizeStream`` made in this very turn of the event loop.
+        observer: Must not raise.
+    """
+    run: Callable[..., Awaitable[None]] = stream._run
+
+    async def attempt(*args: Any) -> None:
+        observer.attempt_began()
+        try:
+            await run(*args)
+        except BaseException as e:
+            observer.attempt_ended(e)
+            raise
+        observer.attempt_ended(None)
+
+    stream._run = attempt
+
+
+_NEVER_CONNECTED = (aiohttp.ClientConnectorError, ConnectionRefusedError, socket.gaierror)
+_NEVER_CONNECTED_NAMES = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+"""httpx's names; httpx and httpx2 both have them, and plugins use either."""
+
+
+def reached_provider(error: BaseException | None) -> bool:
+    """Whether an attempt that failed with ``error`` may have been billed.
+
+    A connection that was never made, and an answer with an error status before anything else,
+    are not billed (``errors are free`` in Cartesia's and OpenAI's terms). Anything else may be.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, _NEVER_CONNECTED) or type(error).__name__ in _NEVER_CONNECTED_NAMES:
+            return False
+        status = getattr(error, "status_code", None) or getattr(error, "status", None)
+        if isinstance(status, int) and 400 <= status < 600:
+            return False
+        error = error.__cause__ or error.__context__
+    return True

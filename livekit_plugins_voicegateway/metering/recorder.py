@@ -1,0 +1,279 @@
+"""The recorder: one thread per process that turns meters into rows of the ledger.
+
+The event loop of a call only appends a meter to a deque. The thread wakes while anything is
+running, brings open rows up to date, closes finished ones, splits streams at midnight, and
+writes all of it in one transaction. When the ledger cannot be written, rows wait here, each in
+its latest state, and the log says so once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..log import logger
+from .meter import Meter
+from .rows import Part, RowBuilder
+from .usage import UsageRow
+
+__all__ = ["Recorder", "RowSink"]
+
+INTERVAL = 0.2
+"""Seconds between two writes while anything runs: rows are durable in well under a second."""
+
+REFRESH = 0.7
+"""Seconds after which the row of a running stream is written again."""
+
+HEARTBEAT = 10.0
+"""Seconds after which an open row is written even if nothing changed, to show that it lives."""
+
+RETRY = 1.0
+"""Seconds between two tries while the ledger cannot be written."""
+
+WAITING_ROWS = 100_000
+"""Rows that wait in memory at most while the ledger cannot be written: about 60 MB."""
+
+
+class RowSink(Protocol):
+    """Where rows go: an open ledger."""
+
+    async def write(self, rows: list[UsageRow]) -> None:
+        """Write all rows in one transaction; raises when none was written."""
+
+    async def close(self) -> None:
+        """Close the ledger."""
+
+
+@dataclass(slots=True)
+class _Running:
+    meter: Meter
+    part: Part
+    written: UsageRow | None = None
+    written_at: float = 0.0
+
+
+class Recorder:
+    """Collects meters from any thread or event loop, and keeps their rows up to date.
+
+    Args:
+        open_sink: Opens the ledger, on the recorder's thread; tried again when it fails.
+        rows: Turns meters into rows.
+        day_of: Calendar day of a Unix time in the configured zone.
+        day_start: Unix time at which a calendar day begins.
+        clock: Unix time in seconds.
+        monotonic: Seconds that never step.
+    """
+
+    def __init__(
+        self,
+        open_sink: Callable[[], Awaitable[RowSink]],
+        rows: RowBuilder,
+        *,
+        day_of: Callable[[float], str],
+        day_start: Callable[[str], float],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_sink = open_sink
+        self._rows = rows
+        self._day_of = day_of
+        self._day_start = day_start
+        self._clock = clock
+        self._monotonic = monotonic
+
+        self._inbox: deque[Meter] = deque()
+        self._tickets: deque[Future[bool]] = deque()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.Lock()
+
+        # the recorder's thread alone touches what follows
+        self._sink: RowSink | None = None
+        self._running: list[_Running] = []
+        self._waiting: dict[str, UsageRow] = {}
+        self._retry_at = 0.0
+        self._failing = False
+        self._dropped = 0
+
+    def track(self, meter: Meter) -> None:
+        """Record ``meter`` from now until it is closed. Costs the caller about a microsecond."""
+        self._inbox.append(meter)
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._thread is None:
+            self._start()
+
+    def flush(self) -> Future[bool]:
+        """Write everything that is known now.
+
+        Returns:
+            A future with True when all of it is durable, False when the ledger cannot be written.
+        """
+        ticket: Future[bool] = Future()
+        if self._thread is None:
+            ticket.set_result(True)
+            return ticket
+        self._tickets.append(ticket)
+        self._hurry.set()
+        self._wake.set()
+        return ticket
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Write everything, close the ledger and end the thread.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether the thread has ended in time.
+        """
+        thread = self._thread
+        if thread is None:
+            return True
+        self._stopping = True
+        self._hurry.set()
+        self._wake.set()
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _start(self) -> None:
+        with self._thread_lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._main, name="voicegateway-recorder", daemon=True
+                )
+                self._thread.start()
+
+    def _main(self) -> None:
+        with asyncio.Runner() as runner:
+            while not self._stopping:
+                if not self._running and not self._waiting and not self._tickets:
+                    self._wake.wait()
+                self._hurry.wait(INTERVAL)
+                self._hurry.clear()
+                self._wake.clear()
+                runner.run(self._round())
+            runner.run(self._finish())
+
+    async def _finish(self) -> None:
+        self._retry_at = 0.0
+        await self._round()
+        if self._waiting:
+            logger.error(
+                "VoiceGateway ends with %d rows of usage that the ledger would not take",
+                len(self._waiting),
+            )
+        if self._sink is not None:
+            await self._sink.close()
+            self._sink = None
+
+    async def _round(self) -> None:
+        tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+        try:
+            self._collect(everything=bool(tickets))
+            await self._write(force=bool(tickets))
+        except Exception:
+            logger.exception("VoiceGateway's recorder failed; it will try again")
+        finally:
+            for ticket in tickets:
+                ticket.set_result(not self._waiting)
+
+    def _collect(self, *, everything: bool) -> None:
+        now = self._clock()
+        tick = self._monotonic()
+        today = self._day_of(now)
+        for _ in range(len(self._inbox)):
+            meter = self._inbox.popleft()
+            self._running.append(_Running(meter, self._rows.first_part(meter)))
+
+        still: list[_Running] = []
+        for running in self._running:
+            meter = running.meter
+            closed = meter.status != "open"
+            if not closed and running.part.day != today and meter.request.modality == "stt":
+                self._split_at_midnight(running, today)
+            if (
+                closed
+                or everything
+                or running.written is None
+                or tick - running.written_at >= REFRESH
+            ):
+                self._put(running, tick)
+            if closed:
+                self._rows.learn(meter)
+            else:
+                still.append(running)
+        self._running = still
+
+    def _put(self, running: _Running, tick: float) -> None:
+        row = self._rows.row(running.meter, running.part)
+        unchanged = running.written is not None and _same_usage(row, running.written)
+        if unchanged and tick - running.written_at < HEARTBEAT:
+            return
+        running.written, running.written_at = row, tick
+        self._waiting.pop(row.id, None)
+        self._waiting[row.id] = row
+
+    def _split_at_midnight(self, running: _Running, today: str) -> None:
+        midnight = max(self._day_start(today), running.part.started_at)
+        ended = self._rows.row(running.meter, running.part, ended_at=midnight)
+        self._waiting[ended.id] = ended
+        running.part = self._rows.next_part(running.meter, today, midnight)
+        running.written = None
+
+    async def _write(self, *, force: bool) -> None:
+        if not self._waiting or (not force and self._monotonic() < self._retry_at):
+            return
+        rows = list(self._waiting.values())
+        try:
+            if self._sink is None:
+                self._sink = await self._open_sink()
+            await self._sink.write(rows)
+        except Exception as e:
+            self._retry_at = self._monotonic() + RETRY
+            if not self._failing:
+                self._failing = True
+                logger.error(
+                    "VoiceGateway cannot write usage: %s. Calls go on; usage waits in memory and "
+                    "is written when the ledger is back.",
+                    e,
+                )
+            self._bound()
+            return
+        for row in rows:
+            del self._waiting[row.id]
+        if self._failing:
+            self._failing = False
+            logger.info("VoiceGateway's ledger is back: %d waiting rows written", len(rows))
+
+    def _bound(self) -> None:
+        excess = len(self._waiting) - WAITING_ROWS
+        if excess <= 0:
+            return
+        for row_id in list(self._waiting)[:excess]:
+            del self._waiting[row_id]
+        if not self._dropped:
+            logger.error(
+                "VoiceGateway drops the oldest usage: more than %d rows wait for the ledger",
+                WAITING_ROWS,
+            )
+        self._dropped += excess
+
+
+def _same_usage(row: UsageRow, other: UsageRow) -> bool:
+    return (
+        row.status == other.status
+        and row.audio_seconds == other.audio_seconds
+        and row.input_tokens == other.input_tokens
+        and row.output_tokens == other.output_tokens
+        and row.characters == other.characters
+        and row.ttfb_ms == other.ttfb_ms
+    )

@@ -1,0 +1,191 @@
+"""Rows from meters: quantities, price and cost of a request as the ledger keeps them.
+
+Runs on the recorder's thread only: looking up a price may import a library, and estimating a
+prompt reads the whole conversation.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..log import logger
+from .estimates import estimate_speech_tokens, estimate_text_tokens
+from .meter import CompletionMeter, Meter
+from .usage import Quantities, Status, UsageRow
+
+if TYPE_CHECKING:
+    from ..pricing.book import Price, PriceBook
+
+__all__ = ["Part", "RowBuilder"]
+
+
+@dataclass(slots=True)
+class Part:
+    """The stretch of a request that one row covers: a whole request, or a day's share of it.
+
+    Attributes:
+        row_id: UUIDv7 of the row.
+        day: Calendar day of the row, ``YYYY-MM-DD``.
+        started_at: Unix time in seconds.
+        base: What earlier parts of the same request have used.
+    """
+
+    row_id: str
+    day: str
+    started_at: float
+    base: Quantities
+
+
+class RowBuilder:
+    """Turns a meter into the row that stands for it now.
+
+    Args:
+        prices: Where prices are looked up.
+        new_id: Makes a UUIDv7.
+        day_of: Gives the calendar day of a Unix time in the configured zone.
+    """
+
+    def __init__(
+        self, prices: PriceBook, *, new_id: Callable[[], str], day_of: Callable[[float], str]
+    ) -> None:
+        self._prices = prices
+        self._new_id = new_id
+        self._day_of = day_of
+        self._reported_unpriced: set[tuple[str, str]] = set()
+        self._reported_fault = False
+
+    def first_part(self, meter: Meter) -> Part:
+        """The part that begins with the request."""
+        return Part(self._new_id(), self._day_of(meter.started_at), meter.started_at, Quantities())
+
+    def next_part(self, meter: Meter, day: str, started_at: float) -> Part:
+        """The part that begins at ``started_at`` with all that was used before left out."""
+        base, _ = meter.measure()
+        return Part(self._new_id(), day, started_at, base)
+
+    def row(self, meter: Meter, part: Part, *, ended_at: float | None = None) -> UsageRow:
+        """The row of ``part`` as it stands now. Never raises.
+
+        Args:
+            meter: The request's meter.
+            part: Which stretch of it.
+            ended_at: Unix time at which this part ended although the request goes on.
+        """
+        fault = meter.fault
+        try:
+            used, estimated = meter.measure()
+            used = _difference(used, part.base)
+            used, estimated, cost_nanos, price = self._price(meter, part, used, estimated)
+        except Exception as e:
+            used, estimated, cost_nanos, price = Quantities(), True, None, None
+            fault = f"metering failed: {type(e).__name__}: {e}"
+            if not self._reported_fault:
+                self._reported_fault = True
+                logger.exception(
+                    "VoiceGateway could not price a request; its row is kept as unpriced. "
+                    "Please report this with the traceback."
+                )
+        request = meter.request
+        status: Status = "completed" if ended_at is not None else meter.status
+        part_ended_at = ended_at if ended_at is not None else meter.ended_at
+        whole = part.started_at == meter.started_at and ended_at is None
+        if whole:
+            duration_ms = meter.age_ms
+        elif part_ended_at is not None:
+            duration_ms = max(0.0, part_ended_at - part.started_at) * 1000
+        else:
+            duration_ms = max(0.0, meter.age_ms - (part.started_at - meter.started_at) * 1000)
+        return UsageRow(
+            id=part.row_id,
+            request_id=request.request_id,
+            started_at=part.started_at,
+            ended_at=part_ended_at,
+            day=part.day,
+            project=request.project,
+            modality=request.modality,
+            provider=request.provider,
+            model=request.model,
+            requested_model=request.requested_model,
+            status=status,
+            estimated=estimated,
+            room=request.room,
+            job_id=request.job_id,
+            speech_id=request.speech_id,
+            audio_seconds=used.audio_seconds,
+            connection_seconds=used.connection_seconds,
+            input_tokens=used.input_tokens,
+            cached_input_tokens=used.cached_input_tokens,
+            output_tokens=used.output_tokens,
+            characters=used.characters,
+            cost_nanos=cost_nanos,
+            price=price,
+            ttfb_ms=meter.ttfb_ms,
+            duration_ms=duration_ms,
+            error=fault or meter.error,
+        )
+
+    def learn(self, meter: Meter) -> None:
+        """Compare a completion's reported tokens with what the rule would have said."""
+        if not isinstance(meter, CompletionMeter) or meter.usage is None:
+            return
+        try:
+            meter.prompt.calibration.learn(
+                prompt=(meter.prompt.estimate(), meter.usage.prompt_tokens),
+                completion=(
+                    estimate_text_tokens("".join(meter.pieces)),
+                    meter.usage.completion_tokens - meter.usage.reasoning_tokens,
+                ),
+            )
+        except Exception:
+            logger.debug("could not compare an estimate with the reported tokens", exc_info=True)
+
+    def _price(
+        self, meter: Meter, part: Part, used: Quantities, estimated: bool
+    ) -> tuple[Quantities, bool, int | None, str | None]:
+        request = meter.request
+        price: Price | None = self._prices.find(
+            request.modality,
+            request.provider,
+            request.model,
+            project=request.project,
+            variant=request.variant,
+            day=datetime.date.fromisoformat(part.day),
+            streaming=request.streaming,
+        )
+        if request.modality != "llm" and price is not None and price.needs_tokens:
+            spent = used.audio_seconds > 0 or used.characters > 0
+            if spent and not (used.input_tokens or used.output_tokens):
+                used, estimated = estimate_speech_tokens(request.modality, used), True
+        cost_nanos = price.cost(used) if price is not None else None
+        if cost_nanos is None:
+            self._report_unpriced(request.provider, request.model)
+        return used, estimated, cost_nanos, price.label if price is not None else None
+
+    def _report_unpriced(self, provider: str, model: str) -> None:
+        if (provider, model) in self._reported_unpriced:
+            return
+        self._reported_unpriced.add((provider, model))
+        logger.warning(
+            "no price is known for %s/%s: its cost is recorded as unknown. Put one under "
+            "`pricing:` in voicegw.yaml.",
+            provider,
+            model,
+        )
+
+
+def _difference(now: Quantities, base: Quantities) -> Quantities:
+    if base == Quantities():
+        return now
+    return replace(
+        now,
+        audio_seconds=max(0.0, now.audio_seconds - base.audio_seconds),
+        connection_seconds=max(0.0, now.connection_seconds - base.connection_seconds),
+        input_tokens=max(0, now.input_tokens - base.input_tokens),
+        cached_input_tokens=max(0, now.cached_input_tokens - base.cached_input_tokens),
+        cache_write_tokens=max(0, now.cache_write_tokens - base.cache_write_tokens),
+        output_tokens=max(0, now.output_tokens - base.output_tokens),
+        characters=max(0, now.characters - base.characters),
+    )
