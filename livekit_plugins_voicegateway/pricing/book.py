@@ -209,7 +209,7 @@ class PriceBook:
             UnknownModelError: The string is not of the form ``provider/model``.
         """
         provider, slash, rest = model_string.partition("/")
-        if not (provider and slash and rest.strip(":")):
+        if not (provider and slash and rest.partition(":")[0]):
             raise UnknownModelError(
                 f"{model_string!r} is not a model: write provider/model, such as deepgram/nova-3"
             )

@@ -172,7 +172,7 @@ def _entries(
 
 
 def _prices(model: str, value: object, where: str) -> tuple[PriceSpec, ...]:
-    prices, problems = parse_prices(model, value)
+    prices, problems = parse_prices(model.removesuffix("*"), value)
     if problems:
         first = problems[0]
         raise ValueError(f"{where} {first.key}: found {first.found}; expected {first.expected}")

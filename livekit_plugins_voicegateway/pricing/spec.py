@@ -34,6 +34,7 @@ _BASIS_OF: Final[Mapping[str, Basis]] = {
 }
 _KEYS: Final = (*_BASIS_OF, "per", "minimum_seconds", "from", "until")
 
+_MODEL_KEY: Final = re.compile(r"[^\s/:*]+/[^\s:*]([^\s*]*[^\s:*])?")
 _DECIMAL_TEXT: Final = re.compile(r"\d+(\.\d+)?([eE][+-]?\d{1,2})?")
 _LARGEST: Final = Decimal(10) ** 12
 _FINEST_EXPONENT: Final = -30
@@ -138,8 +139,7 @@ def parse_prices(model_key: str, value: object) -> tuple[tuple[PriceSpec, ...], 
         begins; ``valid_until`` is then filled in.
     """
     problems: list[PriceProblem] = []
-    provider, _, model = model_key.partition("/")
-    if not (provider.strip() and model.strip(" :")) or model_key != model_key.strip():
+    if not _MODEL_KEY.fullmatch(model_key):
         problems.append(
             PriceProblem(
                 "", repr(model_key), "a model such as deepgram/nova-3 or deepgram/nova-3:multi"
