@@ -327,7 +327,8 @@ def _agreed_price(
     source: PriceSource, key: str, spec: PriceSpec, entry: CatalogueEntry | None
 ) -> Price:
     """Make a price of the user's own: it replaces the published base rate, not the add-ons."""
-    add_ons = entry.add_ons if entry is not None and spec.basis != "free" else {}
+    by_seconds = spec.basis in ("audio", "connection")
+    add_ons = entry.add_ons if entry is not None and by_seconds else {}
     return _price(key, source, spec, add_ons=add_ons)
 
 

@@ -74,8 +74,8 @@ def calculator(
 
     Args:
         spec: The base price.
-        add_ons: Prices of options by name, billed on top for the same seconds of audio or
-            connection; without effect on a price by characters or tokens.
+        add_ons: Prices of options by name, by the second of audio or connection. They are billed
+            for the seconds that the base price is billed for, and only with such a price.
         tiers: Further token rates for long prompts.
         per_request: Dollars for each request by tokens, beside the tokens.
     """
@@ -103,9 +103,10 @@ class _Seconds:
         self._base = _nanos_per_unit(spec, spec.audio if self._by_audio else spec.connection)
         self._minimum = Fraction(spec.minimum_seconds)
         self._add_ons = {
-            name: _nanos_per_unit(add_on, add_on.audio if self._by_audio else add_on.connection)
+            name: _nanos_per_unit(
+                add_on, add_on.connection if add_on.audio is None else add_on.audio
+            )
             for name, add_on in add_ons.items()
-            if add_on.basis == spec.basis
         }
         self._rates = {frozenset[str](): (self._base.numerator, self._base.denominator)}
 

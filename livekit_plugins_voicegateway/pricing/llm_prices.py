@@ -6,7 +6,8 @@ for each model and day instead of being asked for each request, and a rate that 
 None. `book` is the only caller.
 
 Not counted, because no meter of ours sees them: web searches, stored files, images and video in a
-prompt. Prices are the standard ones, not those of a batch, priority or flex tier.
+prompt, reasoning and citations apart from other output. Prices are the standard ones, not those of
+a batch, priority or flex tier.
 """
 
 from __future__ import annotations
@@ -141,38 +142,27 @@ def _read(modality: Modality, prices: ModelPrice) -> tuple[PriceSpec, tuple[Tier
 
 def _token_tiers(modality: Modality, prices: ModelPrice) -> Iterable[Tier]:
     """Give the rates of each prompt length, the ordinary one first."""
-    keys = {
-        "input": ["input_mtok"],
-        "cached_input": ["cache_read_mtok"],
-        "cache_write": ["cache_write_mtok"],
-        # Reasoning and citations are inside our output tokens: the dearest is the upper bound.
-        "output": ["output_mtok", "output_reasoning_mtok", "output_citation_mtok"],
-    }
+    fresh, cached, output = "input_mtok", "cache_read_mtok", "output_mtok"
     if modality == "stt" and _rate(prices, "input_audio_mtok") is not None:
-        keys |= {"input": ["input_audio_mtok"], "cached_input": ["cache_audio_read_mtok"]}
+        fresh, cached = "input_audio_mtok", "cache_audio_read_mtok"
     if modality == "tts" and _rate(prices, "output_audio_mtok") is not None:
-        keys |= {"output": ["output_audio_mtok"]}
-    rates = {field: [_rate(prices, key) for key in names] for field, names in keys.items()}
+        output = "output_audio_mtok"
+    rates = [_rate(prices, key) for key in (fresh, cached, "cache_write_mtok", output)]
     starts = {
         tier.start
-        for alternatives in rates.values()
-        for rate in alternatives
+        for rate in rates
         if rate is not None and not isinstance(rate, Decimal)
         for tier in rate.tiers
     }
-
-    def dearest(field: str, above: int) -> Decimal | None:
-        amounts = (_above(rate, above) for rate in rates[field])
-        return max((amount for amount in amounts if amount is not None), default=None)
-
     for above in sorted({0} | starts):
+        input_rate, cached_rate, write_rate, output_rate = (_above(rate, above) for rate in rates)
         spec = PriceSpec(
             "tokens",
             per=_PER_MILLION,
-            input=dearest("input", above),
-            cached_input=dearest("cached_input", above),
-            cache_write=dearest("cache_write", above),
-            output=dearest("output", above),
+            input=input_rate,
+            cached_input=cached_rate,
+            cache_write=write_rate,
+            output=output_rate,
         )
         yield Tier(above, spec)
 

@@ -161,6 +161,14 @@ def test_an_agreed_rate_replaces_the_base_rate_but_not_the_add_ons() -> None:
     assert agreed.cost(with_keyterms) == 4_000_000 + 1_300_000
     free = found(BOOK.find("stt", "deepgram", "flux-general-en", project="staging", day=DAY))
     assert free.cost(with_keyterms) == 0
+    assert free.label == "project deepgram/flux-general-en free"
+
+
+def test_add_ons_of_a_rate_agreed_by_the_connection_are_billed_for_the_connection() -> None:
+    book = PriceBook(own({"deepgram/nova-3": {"connection": "0.004", "per": "minute"}}), {})
+    price = found(book.find("stt", "deepgram", "nova-3", project=None, day=DAY))
+    used = Quantities(audio_seconds=30, connection_seconds=60, add_ons=frozenset({"keyterm"}))
+    assert price.cost(used) == 4_000_000 + 1_300_000
 
 
 def test_an_add_on_that_nobody_prices_costs_nothing_more() -> None:
@@ -310,6 +318,7 @@ def test_the_same_question_gets_the_same_price_from_every_thread() -> None:
         ("openai/gpt-4o-transcribe", Quantities(input_tokens=1000), None, "stt", 6_000_000),
         ("openai/gpt-4.1", Quantities(input_tokens=1000), None, "llm", 2_000_000),
         ("ollama/llama3.2:3b", Quantities(input_tokens=1000), None, "llm", 0),
+        ("ollama/llama3.2:3b", MINUTE, None, "llm", 0),
         ("local/whisper-large-v3:en", MINUTE, None, "stt", 0),
         ("local/kokoro:af_heart", Quantities(characters=10), None, "tts", 0),
         (
