@@ -1,0 +1,60 @@
+"""The ledger: what was used and what it cost, in a database that many processes write.
+
+`open_ledger` picks the engine from ``database.url``. The recorder writes, reports and budgets read;
+all of them see `Ledger` and nothing of the engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import LedgerError
+from .base import STALE_AFTER, Ledger
+
+__all__ = ["STALE_AFTER", "Ledger", "make_ledger", "open_ledger"]
+
+_SQLITE = "sqlite:///"
+
+
+def make_ledger(
+    url: str, *, read_only: bool = False, clock: Callable[[], float] = time.time
+) -> Ledger:
+    """Return the ledger at a URL, not opened yet: ``async with make_ledger(url) as ledger:``.
+
+    Args:
+        url: ``sqlite:///voicegw.db`` (relative), ``sqlite:////var/lib/voicegw.db`` (absolute).
+        read_only: For reports: refuse to write. A file that does not exist is an empty ledger.
+        clock: Unix time in seconds.
+
+    Raises:
+        LedgerError: The URL names no database that a ledger can be kept in.
+    """
+    path = url.removeprefix(_SQLITE)
+    if path == url or path in ("", ":memory:"):
+        raise LedgerError(
+            f"{_without_password(url)!r} is no place for a ledger: write sqlite:///voicegw.db "
+            "(relative to the working directory) or sqlite:////var/lib/voicegw.db (absolute)"
+        )
+    from .sqlite import SqliteLedger
+
+    return SqliteLedger(Path(path), read_only=read_only, clock=clock)
+
+
+async def open_ledger(
+    url: str, *, read_only: bool = False, clock: Callable[[], float] = time.time
+) -> Ledger:
+    """Open the ledger at a URL; arguments as `make_ledger`. Close it with ``await close()``.
+
+    Raises:
+        LedgerError: It cannot be opened; says why.
+    """
+    ledger = make_ledger(url, read_only=read_only, clock=clock)
+    await ledger.open()
+    return ledger
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -1,0 +1,42 @@
+-- How a connection is set up. Each block begins with its name and what it does.
+
+-- use_wal --
+-- Readers and one writer beside each other. Kept in the file, so it is set once.
+PRAGMA journal_mode = WAL;
+
+-- settle --
+-- FULL: what is committed has reached the disk. The cache (16 MB) keeps the growing ends of the
+-- indexes in memory; the limit (64 MB) gives back what a long reader has made the WAL grow to.
+PRAGMA synchronous = FULL;
+PRAGMA cache_size = -16000;
+PRAGMA journal_size_limit = 67108864;
+
+-- begin --
+-- Takes the write lock, waiting for whoever holds it.
+BEGIN IMMEDIATE;
+
+-- commit --
+-- Makes what was done since begin durable, and gives the lock back.
+COMMIT;
+
+-- has_migrations --
+-- Whether the file has a ledger in it already.
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations');
+
+-- create_migrations --
+-- The record of what has been applied. additive: whether older workers can go on with it.
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number     INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    additive   INTEGER NOT NULL,
+    applied_at TEXT NOT NULL
+);
+
+-- applied_migrations --
+-- What has been applied, in order.
+SELECT number, name, additive FROM schema_migrations ORDER BY number;
+
+-- record_migration --
+-- Notes that a migration has been applied.
+INSERT INTO schema_migrations (number, name, additive, applied_at)
+VALUES (:number, :name, :additive, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));

@@ -1,0 +1,305 @@
+"""The ledger on SQLite: one file in WAL mode that many processes write, through aiosqlite.
+
+Each write is a single statement and so a single transaction: it needs one round trip to the
+connection's thread, it holds the file's write lock only while SQLite works and never while Python
+does, and triggers keep the totals inside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from ..errors import LedgerError
+from ..metering.usage import UsageRow
+from .base import (
+    CallLatency,
+    CallLine,
+    CostLine,
+    Ledger,
+    Mismatch,
+    Position,
+    RowFilter,
+    Totals,
+    TotalsCheck,
+    TurnLine,
+)
+from .migrate import create, empty_script, is_current
+from .queries import load_queries
+from .row_codec import decode_row, encode_rows
+from .sqlite_errors import explain
+from .times import from_iso, to_iso
+
+__all__ = ["SqliteLedger"]
+
+BUSY_TIMEOUT: Final = 5.0
+"""Seconds to wait for another process's write before giving up; a write takes milliseconds."""
+
+_CHUNK: Final = 64
+"""Rows that are encoded before the event loop, or another thread, may go on: about 0.5 ms."""
+
+_DELETED_AT_ONCE: Final = 5_000
+"""Rows that retention deletes in one transaction: other processes write in between."""
+
+_NEWEST: Final = Position("~", "")
+"""Sorts after every time: the start of a list that is sorted newest first."""
+
+
+class SqliteLedger(Ledger):
+    """A ledger in one file of this machine.
+
+    Args:
+        path: The file. With its folder it is made when it is opened for writing, with permissions
+            0600. Reading a file that does not exist yet finds an empty ledger, and makes none.
+        read_only: Refuse to write; several may read while others write.
+        clock: Unix time in seconds.
+        busy_timeout: Seconds to wait for other processes' locks.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+        busy_timeout: float = BUSY_TIMEOUT,
+    ) -> None:
+        self.path = path.expanduser().absolute()
+        self.read_only = read_only
+        self._clock = clock
+        self._wait = busy_timeout
+        self._sql = load_queries("sqlite")
+        self._connection: aiosqlite.Connection | None = None
+        self._pid = 0
+
+    async def open(self) -> None:
+        if self._connection is not None:
+            return
+        try:
+            if self.read_only:
+                self._connection = await self._open_for_reading()
+            else:
+                self._connection = await self._open_for_writing()
+        except (sqlite3.Error, OSError) as e:
+            raise explain(self.path, e, self._wait) from e
+        self._pid = os.getpid()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
+            try:
+                await connection.close()
+            except sqlite3.Error as e:
+                raise explain(self.path, e, self._wait) from e
+
+    async def write(self, rows: Sequence[UsageRow]) -> None:
+        if not rows:
+            return
+        encoded = []
+        for start in range(0, len(rows), _CHUNK):
+            encoded.append(encode_rows(rows[start : start + _CHUNK]))
+            await asyncio.sleep(0)
+        await self._change(
+            "write_rows", {"rows": f"[{','.join(encoded)}]", "now": to_iso(self._clock())}
+        )
+
+    async def close_stale(self, older_than_seconds: float) -> int:
+        return await self._change(
+            "close_stale", {"seen_before": to_iso(self._clock() - older_than_seconds)}
+        )
+
+    async def delete_usage_before(self, day: str) -> int:
+        what = {"day": day, "started_before": _next_day(day)}
+        if not await self._fetch("any_usage_before", what):
+            return 0
+        await self._change("keep_from", what)
+        deleted = 0
+        while count := await self._change("delete_usage", {**what, "limit": _DELETED_AT_ONCE}):
+            deleted += count
+        await self._change("forget_calls", what)
+        return deleted
+
+    async def costs(
+        self, first_day: str, last_day: str, project: str | None = None
+    ) -> list[CostLine]:
+        found = await self._fetch(
+            "costs", {"first_day": first_day, "last_day": last_day, "project": project}
+        )
+        return [CostLine._make((*line[:6], Totals(*line[6:]))) for line in found]
+
+    async def has_project(self, project: str) -> bool:
+        return bool((await self._fetch("has_project", {"project": project}))[0][0])
+
+    async def rows(
+        self, wanted: RowFilter, *, limit: int, before: Position | None = None
+    ) -> list[UsageRow]:
+        before = before or _NEWEST
+        found = await self._fetch(
+            _page_query(wanted),
+            {
+                "project": wanted.project,
+                "modality": wanted.modality,
+                "provider": wanted.provider,
+                "model": wanted.model,
+                "status": wanted.status,
+                "room": wanted.room,
+                "before": before.time,
+                "before_id": before.key,
+                "limit": limit,
+            },
+        )
+        ids = _json_array([row_id for (row_id,) in found])
+        return [decode_row(values) for values in await self._fetch("rows", {"ids": ids})]
+
+    async def calls(
+        self, project: str | None = None, *, limit: int, before: Position | None = None
+    ) -> list[Position]:
+        before = before or _NEWEST
+        found = await self._fetch(
+            "newest_calls" if project is None else "newest_calls_of_project",
+            {
+                "project": project,
+                "before": before.time,
+                "before_room": before.key,
+                "limit": limit,
+            },
+        )
+        return [Position(started_at, room) for room, started_at in found]
+
+    async def call_lines(self, rooms: Sequence[str], project: str | None = None) -> list[CallLine]:
+        found = await self._fetch("call_totals", {"rooms": _json_array(rooms), "project": project})
+        return [
+            CallLine._make(
+                (*line[:5], from_iso(line[5]), _time_or_none(line[6]), Totals(*line[7:]))
+            )
+            for line in found
+        ]
+
+    async def call_latencies(
+        self, rooms: Sequence[str], project: str | None = None
+    ) -> list[CallLatency]:
+        found = await self._fetch(
+            "call_latencies", {"rooms": _json_array(rooms), "project": project}
+        )
+        return [CallLatency(*line) for line in found]
+
+    async def call_turns(self, room: str) -> list[TurnLine]:
+        found = await self._fetch("call_turns", {"room": room})
+        return [
+            TurnLine._make((*line[:2], from_iso(line[2]), _time_or_none(line[3]), *line[4:]))
+            for line in found
+        ]
+
+    async def check_totals(self) -> TotalsCheck:
+        ((kept_from,),) = await self._fetch("kept_from")
+        since = {"first_day": kept_from or ""}
+        found = await self._fetch("mismatches", since)
+        ((requests, lines),) = await self._fetch("checked", since)
+        mismatches = [
+            Mismatch._make((*line[:5], Totals(*line[5:14]), Totals(*line[14:]))) for line in found
+        ]
+        return TotalsCheck(kept_from, requests, lines, mismatches)
+
+    async def _open_for_writing(self) -> aiosqlite.Connection:
+        if self.path.exists() and not os.access(self.path, os.W_OK) and not self.path.is_dir():
+            raise LedgerError(
+                f"the ledger {self.path} cannot be used: it is read-only for this user; make the "
+                "file and its folder writable"
+            )
+        await asyncio.to_thread(create, self.path, wait=self._wait)
+        connection = await self._connect(f"{self.path.as_uri()}?mode=rw")
+        await connection.executescript(self._sql["settle"])
+        return connection
+
+    async def _open_for_reading(self) -> aiosqlite.Connection:
+        if not self.path.exists():
+            connection = await self._connect(":memory:")
+            await connection.executescript(empty_script())
+            return connection
+        if not await asyncio.to_thread(self._readable):
+            # made by an older version, or not finished by whoever made it
+            await asyncio.to_thread(create, self.path, wait=self._wait)
+        return await self._connect(f"{self.path.as_uri()}?mode=ro")
+
+    def _readable(self) -> bool:
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=ro", timeout=self._wait, isolation_level=None, uri=True
+        )
+        try:
+            return is_current(connection, self.path)
+        finally:
+            connection.close()
+
+    async def _connect(self, database: str) -> aiosqlite.Connection:
+        connecting = aiosqlite.connect(database, timeout=self._wait, isolation_level=None, uri=True)
+        # a process that ends without closing its ledger must end all the same; what is committed
+        # is safe (aiosqlite/core.py: the thread is no daemon, and waits for work for ever)
+        connecting._thread.daemon = True
+        return await connecting
+
+    async def _fetch(
+        self, query: str, parameters: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
+        try:
+            found = await self._open_connection().execute_fetchall(
+                self._sql[query], dict(parameters or {})
+            )
+        except sqlite3.Error as e:
+            raise explain(self.path, e, self._wait) from e
+        return [tuple(line) for line in found]
+
+    async def _change(self, query: str, parameters: Mapping[str, object]) -> int:
+        if self.read_only:
+            raise LedgerError(f"the ledger {self.path} was opened for reading only")
+        try:
+            async with self._open_connection().execute(
+                self._sql[query], dict(parameters)
+            ) as cursor:
+                return cursor.rowcount
+        except sqlite3.Error as e:
+            raise explain(self.path, e, self._wait) from e
+
+    def _open_connection(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise LedgerError(
+                f"the ledger {self.path} is not open: `await ledger.open()`, or use "
+                "`async with ledger:`"
+            )
+        if self._pid != os.getpid():
+            raise LedgerError(
+                f"the ledger {self.path} was opened before this process was forked; open one here"
+            )
+        return self._connection
+
+
+def _page_query(wanted: RowFilter) -> str:
+    """Choose the query whose index leads to the wanted rows without reading many others."""
+    if wanted.room is not None:
+        return "newest_of_room"
+    by_key = any((wanted.project, wanted.modality, wanted.provider, wanted.model))
+    if wanted.status in ("open", "failed", "rejected"):
+        return "newest_of_status"
+    if by_key:
+        return "newest_of_keys"
+    return "newest_of_status" if wanted.status == "cancelled" else "newest"
+
+
+def _json_array(texts: Sequence[str]) -> str:
+    return json.dumps(list(texts))
+
+
+def _time_or_none(text: str | None) -> float | None:
+    return None if text is None else from_iso(text)
+
+
+def _next_day(day: str) -> str:
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
