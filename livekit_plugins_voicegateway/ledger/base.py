@@ -170,7 +170,7 @@ class TurnLine(NamedTuple):
         speech_id: LiveKit's name for the turn.
         modality: Kind of model.
         started_at: Unix time of the first request.
-        ended_at: Unix time at which the last one ended; None while none has.
+        ended_at: Unix time at which the last one ended; None while one is open.
         requests: How many.
         unpriced_requests: How many of them have no known price.
         cost_nanos: Nano-dollars; None when no request has a known price.

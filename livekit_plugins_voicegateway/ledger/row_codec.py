@@ -28,11 +28,9 @@ def encode_rows(rows: Sequence[UsageRow]) -> str:
     from being written.
     """
     try:
-        text = _dumps(rows)
+        return _dumps(rows)
     except (ValueError, OverflowError):
-        text = _dumps([_repaired(row) for row in rows])
-    # half of a surrogate pair, from a transcript cut in two, is not text to SQLite
-    return text.encode("utf-8", "replace").decode()
+        return _dumps([_repaired(row) for row in rows])
 
 
 def decode_row(values: Sequence[Any]) -> UsageRow:

@@ -247,22 +247,22 @@ class SqliteLedger(Ledger):
         return await connecting
 
     async def _fetch(
-        self, query: str, parameters: Mapping[str, object] | None = None
+        self, query: str, parameters: Mapping[str, str | int | None] | None = None
     ) -> list[tuple[Any, ...]]:
         try:
             found = await self._open_connection().execute_fetchall(
-                self._sql[query], dict(parameters or {})
+                self._sql[query], _storable(parameters or {})
             )
         except sqlite3.Error as e:
             raise explain(self.path, e, self._wait) from e
         return [tuple(line) for line in found]
 
-    async def _change(self, query: str, parameters: Mapping[str, object]) -> int:
+    async def _change(self, query: str, parameters: Mapping[str, str | int | None]) -> int:
         if self.read_only:
             raise LedgerError(f"the ledger {self.path} was opened for reading only")
         try:
             async with self._open_connection().execute(
-                self._sql[query], dict(parameters)
+                self._sql[query], _storable(parameters)
             ) as cursor:
                 return cursor.rowcount
         except sqlite3.Error as e:
@@ -294,7 +294,15 @@ def _page_query(wanted: RowFilter) -> str:
 
 
 def _json_array(texts: Sequence[str]) -> str:
-    return json.dumps(list(texts))
+    return json.dumps(list(texts), ensure_ascii=False)
+
+
+def _storable(parameters: Mapping[str, str | int | None]) -> dict[str, str | int | None]:
+    """Replace what is no text to SQLite, half of a surrogate pair, in questions as in rows."""
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
 
 
 def _time_or_none(text: str | None) -> float | None:

@@ -160,7 +160,8 @@ GROUP BY room, modality, places;
 -- call_turns --
 -- The turns of one call by modality, in the order in which they began.
 SELECT
-    speech_id, modality, min(started_at), max(ended_at), count(*), sum(cost_nanos IS NULL),
+    speech_id, modality, min(started_at),
+    CASE WHEN sum(status = 'open') = 0 THEN max(ended_at) END, count(*), sum(cost_nanos IS NULL),
     sum(cost_nanos), sum(input_tokens), sum(output_tokens), sum(characters), min(ttfb_ms),
     sum(status = 'cancelled')
 FROM usage
