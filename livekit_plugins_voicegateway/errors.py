@@ -4,9 +4,14 @@ VoiceGatewayError
 ├── ConfigError                    voicegw.yaml is wrong: all its faults at once
 ├── UnsetVariableError             a value names ${VAR}, and VAR is not set
 ├── UnknownProjectError
+│   └── NoProjectChosenError       nothing says which project a request belongs to
 ├── UnknownModelError              not "provider/model", or no such model class
 ├── ProviderNotInstalledError      the LiveKit plugin is missing: says the pip install
 ├── MissingCredentialsError        no key for a provider: says where one can be put
+├── WeightsMissingError            a local model's files are not on this machine
+├── WeightsDownloadError           they could not be fetched, or came damaged
+├── InvalidQueryError              a report was asked for with values that cannot be: all of them
+├── UnknownCallError               no request was recorded in this room
 └── LedgerError                    the database cannot be opened, read or written
 
 This module imports nothing of livekit-agents, so that the command line can show any of them.
@@ -22,13 +27,19 @@ from dataclasses import dataclass
 __all__ = [
     "ConfigError",
     "ConfigProblem",
+    "InvalidQueryError",
     "LedgerError",
     "MissingCredentialsError",
+    "NoProjectChosenError",
     "ProviderNotInstalledError",
+    "QueryProblem",
+    "UnknownCallError",
     "UnknownModelError",
     "UnknownProjectError",
     "UnsetVariableError",
     "VoiceGatewayError",
+    "WeightsDownloadError",
+    "WeightsMissingError",
     "did_you_mean",
 ]
 
@@ -109,6 +120,20 @@ class UnknownProjectError(VoiceGatewayError):
         )
 
 
+class NoProjectChosenError(UnknownProjectError):
+    """Nothing says which project a request belongs to. Names the ways to say it."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.project = "default"
+        self.known = tuple(sorted(known))
+        VoiceGatewayError.__init__(
+            self,
+            "no project was chosen, and there is none called 'default': pass project=, call "
+            "set_project(), set VOICEGW_PROJECT, or write `default_project:` into voicegw.yaml. "
+            f"Known projects: {', '.join(self.known)}.",
+        )
+
+
 class UnknownModelError(VoiceGatewayError):
     """A model string names nothing that can be built. The message says the nearest names."""
 
@@ -131,6 +156,68 @@ class MissingCredentialsError(VoiceGatewayError):
         self.project = project
         self.provider = provider
         super().__init__(f"project {project!r} has no key for {provider!r}: {reason}")
+
+
+class WeightsMissingError(VoiceGatewayError):
+    """Files of a local model are not on this machine. Names them, and the command that helps.
+
+    Args:
+        model: The model as it is asked for, ``local/whisper-base``.
+        missing: The files, each with the place where it was looked for.
+    """
+
+    def __init__(self, model: str, missing: Sequence[str]) -> None:
+        self.model = model
+        self.missing = tuple(missing)
+        super().__init__(
+            f"{model} has no weights on this machine: {'; '.join(self.missing)}. "
+            "Run `voicegw download-files`."
+        )
+
+
+class WeightsDownloadError(VoiceGatewayError):
+    """Files of a local model could not be fetched, or came damaged. Says whence and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryProblem:
+    """One wrong value of a question to the reports.
+
+    Attributes:
+        field: Name of the argument, as in the HTTP API.
+        found: What was given, shortened.
+        expected: What would be right there.
+    """
+
+    field: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: found {self.found}; expected {self.expected}"
+
+
+class InvalidQueryError(VoiceGatewayError):
+    """A report was asked for with values that cannot be. Names every wrong field.
+
+    Args:
+        problems: All wrong values, in the order of the arguments.
+    """
+
+    def __init__(self, problems: Sequence[QueryProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+class UnknownCallError(VoiceGatewayError):
+    """No request was recorded in this room, or all of them have been deleted by retention."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        super().__init__(
+            f"no request was recorded in room {room!r}. `voicegw calls` lists the rooms; single "
+            "requests are deleted after `cost_tracking.retention_days`."
+        )
 
 
 class LedgerError(VoiceGatewayError):
