@@ -15,12 +15,26 @@ if TYPE_CHECKING:
     from . import inference as inference
     from .errors import (
         ConfigError as ConfigError,
+    )
+    from .errors import (
         LedgerError as LedgerError,
+    )
+    from .errors import (
         MissingCredentialsError as MissingCredentialsError,
+    )
+    from .errors import (
         ProviderNotInstalledError as ProviderNotInstalledError,
+    )
+    from .errors import (
         UnknownModelError as UnknownModelError,
+    )
+    from .errors import (
         UnknownProjectError as UnknownProjectError,
+    )
+    from .errors import (
         UnsetVariableError as UnsetVariableError,
+    )
+    from .errors import (
         VoiceGatewayError as VoiceGatewayError,
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-__all__ = ["AttemptObserver", "reached_provider", "watch_attempts"]
+__all__ = ["AttemptObserver", "reached_provider", "watch_attempts", "watch_events"]
 
 
 class AttemptObserver(Protocol):
@@ -48,21 +48,50 @@ def watch_attempts(stream: Any, observer: AttemptObserver) -> None:
     stream._run = attempt
 
 
+def watch_events(stream: Any, observer: Callable[[Any], None]) -> None:
+    """Tell ``observer`` of each event of ``stream`` when the plugin produces it.
+
+    Counting what is read would miss what had come in but was not read yet when a stream is closed
+    early, and the provider bills that too.
+
+    Args:
+        stream: A LiveKit stream made in this very turn of the event loop.
+        observer: Must not raise.
+    """
+    send = stream._event_ch.send_nowait
+
+    def observed(event: Any) -> None:
+        send(event)
+        observer(event)
+
+    stream._event_ch.send_nowait = observed
+
+
 _NEVER_CONNECTED = (aiohttp.ClientConnectorError, ConnectionRefusedError, socket.gaierror)
 _NEVER_CONNECTED_NAMES = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
 """httpx's names; httpx and httpx2 both have them, and plugins use either."""
 
 
+_NEVER_ANSWERED_NAMES = frozenset({"ReadError", "WriteError"})
+"""httpx's names for a connection that was reset. One that ends in the middle of an answer raises
+RemoteProtocolError, and so does one that is closed instead of an answer: the text tells."""
+
+
 def reached_provider(error: BaseException | None) -> bool:
     """Whether an attempt that failed with ``error`` may have been billed.
 
-    A connection that was never made, and an answer with an error status before anything else,
-    are not billed (``errors are free`` in Cartesia's and OpenAI's terms). Anything else may be.
+    A connection that was never made or broke before any answer, and an answer with an error
+    status before anything else, are not billed (``errors are free`` in Cartesia's and OpenAI's terms). Anything else may be.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, _NEVER_CONNECTED) or type(error).__name__ in _NEVER_CONNECTED_NAMES:
+        name = type(error).__name__
+        if isinstance(error, _NEVER_CONNECTED) or name in _NEVER_CONNECTED_NAMES:
+            return False
+        if name in _NEVER_ANSWERED_NAMES:
+            return False
+        if name == "RemoteProtocolError" and "without sending a response" in str(error):
             return False
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
         if isinstance(status, int) and 400 <= status < 600:

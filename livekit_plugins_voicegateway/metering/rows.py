@@ -162,7 +162,9 @@ class RowBuilder:
         cost_nanos = price.cost(used) if price is not None else None
         if cost_nanos is None:
             self._report_unpriced(request.provider, request.model)
-        return used, estimated, cost_nanos, price.label if price is not None else None
+            return used, estimated, None, None
+        assert price is not None
+        return used, estimated, cost_nanos, price.label
 
     def _report_unpriced(self, provider: str, model: str) -> None:
         if (provider, model) in self._reported_unpriced:

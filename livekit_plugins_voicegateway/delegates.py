@@ -1,0 +1,270 @@
+"""Delegates: the plugin instances behind one of our model objects, one for each project.
+
+`Delegates` is what `stt.STT`, `llm.LLM` and `tts.TTS` of this package have in common. It chooses
+the project, builds its instance once, and passes the instance's events on as they come, so that
+listeners see what they would see on the plugin itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
+from livekit.agents.utils import is_given
+
+from .gateway import Gateway, current_gateway
+from .log import logger
+from .metering.meter import Request
+from .metering.usage import Modality
+from .projects import Project, get_project
+from .router import ModelSpec, parse_model
+
+__all__ = [
+    "Delegate",
+    "Delegates",
+    "connect_options",
+    "fallback_models",
+    "given",
+    "make_spec",
+    "note_without_effect",
+    "respell",
+]
+
+M = TypeVar("M")
+
+
+@dataclass(slots=True, eq=False)
+class Delegate(Generic[M]):
+    """One plugin instance, and whom its requests belong to.
+
+    Attributes:
+        instance: The plugin's STT, LLM or TTS, or LiveKit's FallbackAdapter around ours.
+        spec: What the application asked for.
+        project: Who pays.
+        metered: False for an adapter, whose members meter for themselves.
+    """
+
+    instance: M
+    spec: ModelSpec
+    project: Project
+    metered: bool = True
+
+    @property
+    def model(self) -> str:
+        """The model's name for the ledger: the model string's, or the plugin's own default."""
+        route = self.spec.route
+        return route.model or str(getattr(self.instance, "model", "")) or route.provider
+
+
+class Delegates(Generic[M]):
+    """Chooses and keeps the delegates of one model object.
+
+    Args:
+        owner: The model object: an event emitter whose listeners get the delegates' events.
+        modality: Which class of the plugin is built.
+        spec: What the application asked for.
+        project: The ``project=`` argument.
+        assemble: Makes the instance, for a spec and a project; by default the router does.
+        prepare: Told of each delegate when it is made.
+    """
+
+    def __init__(
+        self,
+        owner: Any,
+        modality: Modality,
+        spec: ModelSpec,
+        project: str | None,
+        *,
+        assemble: Callable[[ModelSpec, Project], M] | None = None,
+        prepare: Callable[[Delegate[M]], None] | None = None,
+    ) -> None:
+        self._owner = owner
+        self._modality: Modality = modality
+        self._assemble = assemble
+        self._prepare = prepare
+        self._built: dict[str, Delegate[M]] = {}
+        self._lock = threading.Lock()
+        self._served: Delegate[M] | None = None
+        self.gateway: Gateway = current_gateway()
+        self.spec = spec
+        chosen = project if project is not None else get_project()
+        if project is not None:
+            self.gateway.project(project)
+        self.project = chosen
+        if chosen is not None:
+            self.current()
+
+    def current(self) -> Delegate[M]:
+        """The delegate that serves a request made now, in this context."""
+        project = self.gateway.active_project(self.project)
+        delegate = self._built.get(project.id)
+        if delegate is None:
+            with self._lock:
+                delegate = self._built.get(project.id)
+                if delegate is None:
+                    delegate = self._build(project)
+                    self._built[project.id] = delegate
+        return delegate
+
+    def all(self) -> list[Delegate[M]]:
+        """Every delegate that was built, one for each project that made a request."""
+        return list(self._built.values())
+
+    @property
+    def served(self) -> Delegate[M]:
+        """The delegate that served last, or the one that serves next when none has."""
+        return self._served if self._served is not None else self.current()
+
+    def serves(self, delegate: Delegate[M]) -> None:
+        """Note that ``delegate`` serves a request."""
+        self._served = delegate
+
+    def request(self, delegate: Delegate[M], *, streaming: bool = True) -> Request:
+        """Describe a request to ``delegate`` that begins now."""
+        return self.gateway.request(
+            self._modality,
+            delegate.spec,
+            delegate.project,
+            model=delegate.model,
+            streaming=streaming,
+        )
+
+    def update(self, spec: ModelSpec, changes: Mapping[str, Any]) -> list[Delegate[M]]:
+        """Serve later requests as ``spec`` says, and running ones if the plugin can.
+
+        Args:
+            spec: What is asked for from now on.
+            changes: What differs, by the names of ``livekit.agents.inference``.
+
+        Returns:
+            The delegates that are out of use: none when the plugin took the changes.
+
+        Raises:
+            VoiceGatewayError: It cannot be built; then nothing has changed.
+        """
+        if spec == self.spec:
+            return []
+        updates: list[tuple[Any, dict[str, Any]]] = []
+        if self._assemble is None and spec.route.provider == self.spec.route.provider:
+            for delegate in self._built.values():
+                update = getattr(delegate.instance, "update_options", None)
+                options = self.gateway.router.update_arguments(
+                    self._modality, spec, changes, update
+                )
+                if options is None:
+                    break
+                updates.append((update, options))
+        if len(updates) < len(self._built):
+            return self._rebuild(spec)
+        for update, options in updates:
+            update(**options)
+        self.spec = spec
+        for delegate in self._built.values():
+            delegate.spec = spec
+        return []
+
+    def _rebuild(self, spec: ModelSpec) -> list[Delegate[M]]:
+        old_spec, old_built = self.spec, self._built
+        self.spec, self._built = spec, {}
+        try:
+            for project_id in old_built:
+                self._built[project_id] = self._build(self.gateway.project(project_id))
+        except Exception:
+            self.spec, self._built = old_spec, old_built
+            raise
+        return list(old_built.values())
+
+    async def aclose(self) -> None:
+        """Stop listening to the delegates, and close them."""
+        built, self._built = self._built, {}
+        for delegate in built.values():
+            await self.retire(delegate)
+
+    async def retire(self, delegate: Delegate[M]) -> None:
+        """Stop listening to a delegate, and close it."""
+        instance: Any = delegate.instance
+        await instance.aclose()
+        instance.off("metrics_collected", self._forward_metrics)
+        instance.off("error", self._forward_error)
+
+    def _build(self, project: Project) -> Delegate[M]:
+        if self._assemble is not None:
+            instance: Any = self._assemble(self.spec, project)
+        else:
+            instance = self.gateway.build(self._modality, self.spec, project)
+        instance.on("metrics_collected", self._forward_metrics)
+        instance.on("error", self._forward_error)
+        delegate: Delegate[M] = Delegate(
+            instance, self.spec, project, metered=self._assemble is None
+        )
+        if self._prepare is not None:
+            self._prepare(delegate)
+        return delegate
+
+    def _forward_metrics(self, *args: Any) -> None:
+        self._owner.emit("metrics_collected", *args)
+
+    def _forward_error(self, *args: Any) -> None:
+        self._owner.emit("error", *args)
+
+
+def given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that were given: neither NOT_GIVEN nor None."""
+    return {
+        name: value for name, value in arguments.items() if is_given(value) and value is not None
+    }
+
+
+def make_spec(
+    modality: Modality, model: Any, arguments: dict[str, Any], extra: dict[str, Any] | None
+) -> ModelSpec:
+    """Make a spec from a constructor's arguments."""
+    return ModelSpec(parse_model(modality, model), arguments, dict(extra or {}))
+
+
+def respell(spec: ModelSpec, modality: Modality, model: str) -> ModelSpec:
+    """``spec`` with another model; a suffix of the new model replaces language or voice."""
+    route = parse_model(modality, model)
+    name = "language" if modality == "stt" else "voice"
+    arguments = dict(spec.arguments)
+    if route.suffix is not None:
+        arguments[name] = route.suffix
+    elif spec.route.suffix is not None:
+        arguments.setdefault(name, spec.route.suffix)
+    return replace(spec, route=route, arguments=arguments)
+
+
+def fallback_models(fallback: Any) -> list[dict[str, Any]]:
+    """The ``fallback=`` argument as a list of ``{"model": …, "voice": …, "extra_kwargs": …}``."""
+    if not is_given(fallback) or not fallback:
+        return []
+    models = fallback if isinstance(fallback, list) else [fallback]
+    return [{"model": model} if isinstance(model, str) else dict(model) for model in models]
+
+
+def connect_options(own: APIConnectOptions | None, called: APIConnectOptions) -> APIConnectOptions:
+    """Which connection options an attempt uses.
+
+    The constructor's, unless the call brings some that are not LiveKit's defaults: an
+    AgentSession passes its own with every call, and they are the defaults unless it was told.
+    """
+    if own is None or called != DEFAULT_API_CONNECT_OPTIONS:
+        return called
+    return own
+
+
+_noted: set[str] = set()
+
+
+def note_without_effect(**arguments: Any) -> None:
+    """Say once for each argument that only LiveKit's own cloud understands it."""
+    for name in given(**arguments):
+        if name not in _noted:
+            _noted.add(name)
+            logger.warning(
+                "%s= is understood by LiveKit's own cloud only; it has no effect with VoiceGateway",
+                name,
+            )

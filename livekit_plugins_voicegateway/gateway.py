@@ -1,0 +1,249 @@
+"""The gateway: what one process holds, and makes when it is first needed.
+
+One process has one gateway: configuration, projects, router, prices, and the recorder that keeps
+the ledger. It is made from the configuration file at its first use, never at import, and made
+anew in a process that was forked. Tests make their own by hand and `install` it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .config import Config, load_config
+from .log import logger
+from .metering.ids import uuid7
+from .metering.meter import Meter, Request
+from .metering.recorder import Recorder
+from .metering.rows import RowBuilder
+from .metering.usage import Modality
+from .pricing.book import PriceBook
+from .projects import Project, resolve_project
+from .router import ModelSpec, Router
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+__all__ = ["Gateway", "current_gateway", "install"]
+
+SHUTDOWN_FLUSH = 0.8
+"""Seconds that a job's shutdown waits for the last rows at most; LiveKit allows 10."""
+
+
+class Gateway:
+    """Configuration and everything made from it, for one process.
+
+    Args:
+        config: The configuration; read from its usual places when it is left out.
+        env: Environment variables.
+        clock: Unix time in seconds.
+        monotonic: Seconds that never step.
+        new_id: Makes a UUIDv7.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        env: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.perf_counter,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
+        self.env = env
+        self.config = config if config is not None else load_config(env=env)
+        self.clock = clock
+        self.monotonic = monotonic
+        self.new_id = new_id
+        self.router = Router(self.config, env=env)
+        self.prices = PriceBook(
+            self.config.pricing,
+            {project.id: project.pricing for project in self.config.projects.values()},
+        )
+        days = self.config.days
+        self.recorder = Recorder(
+            self._open_ledger,
+            RowBuilder(self.prices, new_id=new_id, day_of=days.day_of),
+            day_of=days.day_of,
+            day_start=lambda day: days.bounds(day)[0],
+            clock=clock,
+        )
+        self._jobs: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def project(self, project_id: str) -> Project:
+        """The project with this id.
+
+        Raises:
+            UnknownProjectError: There is none; names the known ones.
+        """
+        return self.config.project(project_id)
+
+    def active_project(self, chosen: str | None = None) -> Project:
+        """The project that a request belongs to.
+
+        Args:
+            chosen: The project that the model object was made for, if any.
+        """
+        return self.project(resolve_project(chosen, self.config, self.env))
+
+    def build(self, modality: Modality, spec: ModelSpec, project: Project) -> Any:
+        """Make a plugin instance; see `Router.build`."""
+        return self.router.build(modality, spec, project)
+
+    def request(
+        self,
+        modality: Modality,
+        spec: ModelSpec,
+        project: Project,
+        *,
+        model: str,
+        streaming: bool = True,
+    ) -> Request:
+        """Describe a request that begins now: who pays, for what, in which call and turn."""
+        room, job_id = self._job()
+        return Request(
+            request_id=self.new_id(),
+            project=project.id,
+            modality=modality,
+            provider=spec.route.provider,
+            model=model,
+            requested_model=spec.route.requested,
+            variant=self.router.language(spec) if modality == "stt" else None,
+            streaming=streaming,
+            room=room,
+            job_id=job_id,
+            speech_id=_speech_id() if modality != "stt" else None,
+        )
+
+    def track(self, meter: Meter) -> None:
+        """Record a meter from now on."""
+        if self.config.cost_tracking.enabled:
+            self.recorder.track(meter)
+
+    async def flush(self, timeout: float = SHUTDOWN_FLUSH) -> bool:
+        """Write all usage that is known now.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether all of it is durable.
+        """
+        future = asyncio.wrap_future(self.recorder.flush())
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return False
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write all usage and end the recorder; blocks for ``timeout`` seconds at most."""
+        self.recorder.close(timeout)
+
+    async def _open_ledger(self) -> Ledger:
+        # here and not at import: only a process that records needs a database driver
+        from .ledger import open_ledger
+
+        ledger = await open_ledger(self.config.database_url)
+        await ledger.housekeeping(
+            retention_days=self.config.cost_tracking.retention_days,
+            today=self.config.days.day_of(self.clock()),
+        )
+        return ledger
+
+    def _job(self) -> tuple[str | None, str | None]:
+        from livekit.agents import get_job_context
+
+        context = get_job_context(required=False)
+        if context is None:
+            return None, None
+        if context not in self._jobs:
+            self._jobs.add(context)
+            context.add_shutdown_callback(self._flush_at_shutdown)
+        return context.job.room.name or None, context.job.id or None
+
+    async def _flush_at_shutdown(self) -> None:
+        # best effort: rows are durable as they happen, and another callback that raises ends
+        # the process without waiting for this one (ipc/job_proc_lazy_main.py)
+        await self.flush()
+
+
+def _speech_id() -> str | None:
+    """LiveKit's name for the turn that is being made, as its own metrics have it."""
+    try:
+        # private, and the only place before the metrics arrive, which an interrupted turn
+        # never sends (voice/agent_activity.py)
+        from livekit.agents.voice.agent_activity import _SpeechHandleContextVar
+    except ImportError:
+        return None
+    handle = _SpeechHandleContextVar.get(None)
+    return handle.id if handle is not None else None
+
+
+_gateway: Gateway | None = None
+_lock = threading.Lock()
+_hooks_registered = False
+
+
+def current_gateway() -> Gateway:
+    """The gateway of this process; made from the configuration at the first call.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+    """
+    global _gateway
+    gateway = _gateway
+    if gateway is None:
+        with _lock:
+            if _gateway is None:
+                _register_hooks()
+                _gateway = Gateway()
+            gateway = _gateway
+    return gateway
+
+
+def install(gateway: Gateway | None) -> Gateway | None:
+    """Make ``gateway`` the one of this process, for tests and for programs that build their own.
+
+    Args:
+        gateway: None to make one anew at the next use.
+
+    Returns:
+        The gateway that was there before; it is not closed.
+    """
+    global _gateway
+    with _lock:
+        _register_hooks()
+        previous, _gateway = _gateway, gateway
+    return previous
+
+
+def _register_hooks() -> None:
+    global _hooks_registered
+    if _hooks_registered:
+        return
+    _hooks_registered = True
+    atexit.register(_close_at_exit)
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def _close_at_exit() -> None:
+    gateway = _gateway
+    if gateway is not None:
+        with contextlib.suppress(Exception):
+            gateway.close(timeout=2.0)
+
+
+def _forget_after_fork() -> None:
+    """A forked process has none of the parent's threads: it makes a gateway of its own."""
+    global _gateway, _lock
+    _lock = threading.Lock()
+    if _gateway is not None:
+        logger.debug("a forked process makes its own VoiceGateway")
+        _gateway = None

@@ -1,0 +1,63 @@
+"""The drop-in: ``from voicegateway import inference`` instead of LiveKit's own.
+
+``STT``, ``LLM`` and ``TTS`` take what ``livekit.agents.inference`` takes, and belong to a project.
+Any other name of ``livekit.agents.inference`` (``VAD``, ``TurnDetector``, …) is LiveKit's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from livekit.agents import inference as _livekit_inference
+
+from . import plugin as _plugin  # noqa: F401  (registers with livekit-agents)
+from . import projects as _projects
+from .gateway import current_gateway
+from .llm import LLM
+from .stt import STT
+from .tts import TTS
+
+__all__ = ["LLM", "STT", "TTS", "get_project", "set_project", "use_project"]
+
+
+def set_project(project: str) -> None:
+    """Choose the project for this async context and the tasks it starts from now on.
+
+    Args:
+        project: Id of a project.
+
+    Raises:
+        UnknownProjectError: There is no such project; names the known ones.
+    """
+    _projects.set_project(project, current_gateway().config.projects)
+
+
+def get_project() -> str:
+    """The id of the project that a request made now would belong to.
+
+    Raises:
+        UnknownProjectError: ``VOICEGW_PROJECT`` or ``default_project`` names none.
+    """
+    project: str = current_gateway().active_project(_projects.get_project()).id
+    return project
+
+
+@contextmanager
+def use_project(project: str) -> Iterator[None]:
+    """Choose a project for a ``with`` block; the previous choice comes back afterwards.
+
+    Raises:
+        UnknownProjectError: There is no such project; names the known ones.
+    """
+    with _projects.use_project(project, current_gateway().config.projects):
+        yield
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_livekit_inference, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(__all__) | set(dir(_livekit_inference)))

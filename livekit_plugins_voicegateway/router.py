@@ -1,0 +1,414 @@
+"""From "provider/model" and a project to a live instance of the installed LiveKit plugin.
+
+Any plugin that is installed is used: which arguments its class takes is read off the constructor,
+and what cannot be read there stands in `providers`. The router decides whose key pays.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .config import Config
+from .errors import (
+    ConfigError,
+    ConfigProblem,
+    MissingCredentialsError,
+    ProviderNotInstalledError,
+    UnknownModelError,
+    UnsetVariableError,
+    VoiceGatewayError,
+    did_you_mean,
+)
+from .log import logger
+from .metering.usage import Modality
+from .provider_options import MODALITIES, ProviderOptions, normalise_ollama_url
+from .providers import (
+    ARGUMENT_NAMES,
+    CLASS_NAMES,
+    EXTRA_NAMES,
+    KEY_ARGUMENTS,
+    KEY_VARIABLES,
+    KNOWN_PLUGINS,
+    MODEL_CLASSES,
+    OPENAI_CONSTRUCTORS,
+    PACKAGE_NAMES,
+    PREFERRED_ARGUMENTS,
+)
+
+if TYPE_CHECKING:
+    from .projects import Project
+
+__all__ = ["ModelSpec", "Route", "Router", "parse_model"]
+
+_KIND = {"stt": "speech-to-text", "llm": "language", "tts": "text-to-speech"}
+_EXAMPLE = {
+    "stt": "deepgram/nova-3",
+    "llm": "openai/gpt-4.1-mini",
+    "tts": "cartesia/sonic-3",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model string, taken apart.
+
+    Attributes:
+        requested: The whole string as the application wrote it.
+        provider: The plugin's name, ``deepgram``.
+        model: The model's name, ``nova-3``; empty for a bare provider, whose plugin then chooses.
+        suffix: What followed the last colon: a language (STT) or a voice (TTS).
+    """
+
+    requested: str
+    provider: str
+    model: str
+    suffix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What the application asked for: a model, and the arguments it gave.
+
+    Attributes:
+        route: The model string, taken apart.
+        arguments: Arguments by the names of ``livekit.agents.inference``; only those given.
+        extra: ``extra_kwargs``: options of the provider, as the provider or its plugin spells them.
+    """
+
+    route: Route
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_model(modality: Modality, text: object) -> Route:
+    """Take a model string apart.
+
+    The last colon separates the language of an STT model and the voice of a TTS model; an LLM's
+    name has no suffix, so that ``ollama/qwen2.5:3b`` stays one name.
+
+    Args:
+        modality: Which kind of model the string names.
+        text: ``provider/model[:suffix]``.
+
+    Raises:
+        UnknownModelError: It is no such string.
+    """
+    example = f'write it as "provider/model", for example "{_EXAMPLE[modality]}"'
+    if not isinstance(text, str) or not text.strip():
+        raise UnknownModelError(f"no {_KIND[modality]} model was named: {example}")
+    if text == "auto" or text.startswith("auto:"):
+        raise UnknownModelError(
+            f"{text!r} leaves the choice of a model to LiveKit Cloud, which is not asked here: "
+            f"{example}"
+        )
+    provider, slash, model = text.partition("/")
+    suffix: str | None = None
+    if modality != "llm":
+        if slash:
+            model, colon, tail = model.rpartition(":") if ":" in model else (model, "", "")
+        else:
+            provider, colon, tail = provider.partition(":")
+        suffix = tail if colon and tail else None
+    provider = PACKAGE_NAMES.get(provider, provider)
+    if not provider or (slash and not model):
+        raise UnknownModelError(f"{text!r} is not a model: {example}")
+    if not slash and provider not in KNOWN_PLUGINS and not _installed(provider):
+        raise UnknownModelError(f"{text!r} is not a model: {example}")
+    return Route(text, provider, model, suffix)
+
+
+class Router:
+    """Builds plugin instances for projects.
+
+    Args:
+        config: Whose providers' options and keys are used.
+        env: Environment variables.
+    """
+
+    def __init__(self, config: Config, *, env: Mapping[str, str] = os.environ) -> None:
+        self.config = config
+        self._env = env
+        self._checked: set[str] = set()
+
+    def build(self, modality: Modality, spec: ModelSpec, project: Project) -> Any:
+        """Make the plugin instance that serves ``spec`` with the keys of ``project``.
+
+        Returns:
+            An instance of the plugin's ``STT``, ``LLM`` or ``TTS``.
+
+        Raises:
+            UnknownModelError: The provider does not exist, or has no such class.
+            ProviderNotInstalledError: The plugin is not installed.
+            MissingCredentialsError: Nobody says whose key pays.
+            ConfigError: The configuration names options that the plugin does not take.
+        """
+        construct = self._constructor(modality, spec.route)
+        self._check_options(spec.route.provider)
+        accepted = _parameters(construct)
+        arguments = self._configured(modality, spec.route.provider, project)
+        arguments = {name: value for name, value in arguments.items() if name in accepted}
+        self._apply(arguments, accepted, modality, spec)
+        self._require_key(arguments, accepted, modality, spec, project)
+        instance = construct(**arguments)
+        _strip_livekit_headers(instance)
+        return instance
+
+    def language(self, spec: ModelSpec) -> str | None:
+        """The language that an STT model is asked to hear, as far as the application said."""
+        language = spec.arguments.get("language") or spec.route.suffix
+        return str(language) if language else None
+
+    def update_arguments(
+        self, modality: Modality, spec: ModelSpec, changes: Mapping[str, Any], update: Any
+    ) -> dict[str, Any] | None:
+        """The arguments of a plugin's ``update_options`` that make it serve ``spec``.
+
+        Args:
+            modality: Which class of the plugin it is.
+            spec: What is asked for from now on.
+            changes: What differs from before, by the names of ``livekit.agents.inference``.
+            update: The plugin's bound ``update_options``, or None when it has none.
+
+        Returns:
+            None when the plugin cannot take one of the changes.
+        """
+        if update is None:
+            return None
+        accepted = _parameters(update)
+        names = EXTRA_NAMES.get((spec.route.provider, modality), {})
+        arguments: dict[str, Any] = {}
+        wanted = dict(changes)
+        if "model" in wanted:
+            wanted["model"] = spec.route.model
+            for name in ("language", "voice"):
+                if spec.route.suffix is not None and name in spec.arguments:
+                    wanted.setdefault(name, spec.arguments[name])
+        for name, value in wanted.items():
+            target = _argument(spec.route, modality, names.get(name, name), accepted)
+            if target is None or not value:
+                return None
+            arguments[target] = value
+        return arguments
+
+    def unknown_options(self, provider: str) -> list[ConfigProblem]:
+        """Options in the configuration that no class of the installed plugin takes."""
+        accepted: set[str] = set()
+        for modality in MODALITIES:
+            for construct in _constructors(modality, provider):
+                accepted |= _parameters(construct)
+        if not accepted:
+            return []
+        return [
+            ConfigProblem(
+                option.key_path,
+                f"an option that no class of {provider} takes",
+                f"one of {', '.join(sorted(accepted))}{did_you_mean(option.name, accepted)}",
+                option.line,
+            )
+            for options in self._blocks(provider)
+            for option in options.options()
+            if option.name not in accepted
+        ]
+
+    def _blocks(self, provider: str) -> Iterator[ProviderOptions]:
+        for providers in (
+            self.config.providers,
+            *(project.providers for project in self.config.projects.values()),
+        ):
+            if (options := providers.get(provider)) is not None:
+                yield options
+
+    def _check_options(self, provider: str) -> None:
+        if provider in self._checked:
+            return
+        if problems := self.unknown_options(provider):
+            raise ConfigError(str(self.config.path or "the configuration"), problems)
+        self._checked.add(provider)
+
+    def _constructor(self, modality: Modality, route: Route) -> Callable[..., Any]:
+        for construct in _constructors(modality, route.provider, route.model):
+            return construct
+        if _installed(route.provider):
+            raise UnknownModelError(
+                f"{route.requested!r}: the plugin {route.provider!r} has no {_KIND[modality]} "
+                f"models. {_providers_of(modality)}"
+            )
+        if route.provider in OPENAI_CONSTRUCTORS and modality == "llm":
+            raise ProviderNotInstalledError(route.provider, "livekit-plugins-openai")
+        if modality in KNOWN_PLUGINS.get(route.provider, ()):
+            raise ProviderNotInstalledError(
+                route.provider, f"livekit-plugins-{route.provider.replace('_', '-')}"
+            )
+        known = {*KNOWN_PLUGINS, *OPENAI_CONSTRUCTORS, *_installed_plugins()}
+        raise UnknownModelError(
+            f"{route.requested!r}: there is no provider {route.provider!r}"
+            f"{did_you_mean(route.provider, known)} {_providers_of(modality)}"
+        )
+
+    def _configured(self, modality: Modality, provider: str, project: Project) -> dict[str, Any]:
+        """The options of the configuration, the project's over the top-level ones."""
+        own = project.providers.get(provider)
+        shared = self.config.providers.get(provider)
+        options = own.over(shared) if own is not None else shared
+        if options is None:
+            return {}
+        # a project that names its own key has nothing to do with any key of the top level
+        own_keys = own.keys(modality) & KEY_ARGUMENTS if own is not None else frozenset()
+        without = KEY_ARGUMENTS - own_keys if own_keys else frozenset()
+        try:
+            arguments = options.resolve(modality, self._env, without=without)
+        except UnsetVariableError as e:
+            if e.key_path.rpartition(".")[2] in KEY_ARGUMENTS:
+                raise MissingCredentialsError(
+                    project.id, provider, f"{e.variable} is not set ({e.source} line {e.line})"
+                ) from None
+            raise VoiceGatewayError(f"project {project.id!r}, provider {provider!r}: {e}") from None
+        for name, value in arguments.items():
+            if name in KEY_ARGUMENTS and value == "":
+                raise MissingCredentialsError(
+                    project.id, provider, f"{options.key_path(name)} is empty"
+                )
+        if provider == "ollama" and isinstance(base_url := arguments.get("base_url"), str):
+            arguments["base_url"] = normalise_ollama_url(base_url)
+        return arguments
+
+    def _apply(
+        self,
+        arguments: dict[str, Any],
+        accepted: frozenset[str],
+        modality: Modality,
+        spec: ModelSpec,
+    ) -> None:
+        """Put what the application gave over what the configuration says."""
+        route = spec.route
+        given: dict[str, Any] = dict(spec.arguments)
+        if route.model:
+            given["model"] = route.model
+        if route.suffix is not None:
+            given.setdefault("language" if modality == "stt" else "voice", route.suffix)
+        for name, value in given.items():
+            target = _argument(route, modality, name, accepted)
+            if target is not None:
+                arguments[target] = [value] if target in ("languages", "language_hint") else value
+            elif name in ("api_key", "base_url"):
+                raise UnknownModelError(
+                    f"{route.requested!r}: the plugin {route.provider!r} takes no {name}="
+                )
+            elif name not in ("model", "http_session", "vad", "encoding"):
+                logger.warning("%s takes no %s; %r has no effect", route.requested, name, value)
+        names = EXTRA_NAMES.get((route.provider, modality), {})
+        for key, value in spec.extra.items():
+            name = names.get(key, key)
+            if name not in accepted:
+                raise UnknownModelError(
+                    f"{route.requested!r} takes no option {key!r}{did_you_mean(key, accepted)} "
+                    f"Its options: {', '.join(sorted(accepted - KEY_ARGUMENTS))}."
+                )
+            arguments[name] = value
+
+    def _require_key(
+        self,
+        arguments: Mapping[str, Any],
+        accepted: frozenset[str],
+        modality: Modality,
+        spec: ModelSpec,
+        project: Project,
+    ) -> None:
+        provider = spec.route.provider
+        variables = KEY_VARIABLES.get(provider, ())
+        if not variables or arguments.keys() & KEY_ARGUMENTS or not accepted & KEY_ARGUMENTS:
+            return
+        if not any(self._env.get(variable) for variable in variables):
+            raise MissingCredentialsError(
+                project.id,
+                provider,
+                f"set {' or '.join(variables)}, or put `{provider}: {{api_key: …}}` under "
+                f"projects.{project.id}.providers in voicegw.yaml",
+            )
+
+
+def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[str]) -> str | None:
+    """The plugin's own name for an argument, or None when it takes no such one."""
+    preferred = PREFERRED_ARGUMENTS.get((route.provider, modality, name))
+    if name == "language" and "language_hint" in accepted:
+        preferred = PREFERRED_ARGUMENTS.get((route.provider, modality, "language:flux"))
+    names = (preferred,) if preferred else ARGUMENT_NAMES.get(name, (name,))
+    return next((candidate for candidate in names if candidate in accepted), None)
+
+
+def _plugin(provider: str) -> Any:
+    if not _installed(provider):
+        return None
+    return importlib.import_module(f"livekit.plugins.{provider}")
+
+
+def _installed(provider: str) -> bool:
+    if not provider.isidentifier() or provider == "voicegateway":
+        return False
+    return importlib.util.find_spec(f"livekit.plugins.{provider}") is not None
+
+
+def _installed_plugins() -> frozenset[str]:
+    namespace = importlib.import_module("livekit.plugins")
+    return frozenset(module.name for module in pkgutil.iter_modules(namespace.__path__))
+
+
+def _constructors(
+    modality: Modality, provider: str, model: str | None = None
+) -> Iterator[Callable[..., Any]]:
+    """The constructors of a provider's classes; for one model, the one that serves it."""
+    plugin = _plugin(provider)
+    special = MODEL_CLASSES.get((provider, modality), ())
+    if plugin is not None:
+        for prefix, name in special:
+            if (model is None or model.startswith(prefix)) and hasattr(plugin, name):
+                yield getattr(plugin, name)
+        if hasattr(plugin, CLASS_NAMES[modality]):
+            yield getattr(plugin, CLASS_NAMES[modality])
+            return
+    if modality == "llm" and provider in OPENAI_CONSTRUCTORS:
+        openai = _plugin("openai")
+        if openai is not None:
+            yield getattr(openai.LLM, OPENAI_CONSTRUCTORS[provider])
+
+
+def _parameters(construct: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, parameter in inspect.signature(construct).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and not name.startswith("_")
+    )
+
+
+def _providers_of(modality: Modality) -> str:
+    names = {name for name, kinds in KNOWN_PLUGINS.items() if modality in kinds}
+    if modality == "llm":
+        names |= OPENAI_CONSTRUCTORS.keys()
+    return f"Providers of {_KIND[modality]} models: {', '.join(sorted(names))}."
+
+
+def _strip_livekit_headers(instance: Any) -> None:
+    """Keep LiveKit's own headers, a hosted worker's token among them, from a third party.
+
+    Inside a job the OpenAI plugins send ``X-LiveKit-*`` with every request, to whatever address
+    they are given (``inference/llm.py`` adds them in ``LLMStream._run``).
+    """
+
+    async def strip(request: Any) -> None:
+        for name in [name for name in request.headers if name.lower().startswith("x-livekit-")]:
+            del request.headers[name]
+
+    client: Any = getattr(instance, "_client", None)
+    http_client: Any
+    for http_client in (client, getattr(client, "_client", None)):
+        hooks = getattr(http_client, "event_hooks", None)
+        if isinstance(hooks, dict):
+            http_client.event_hooks = {**hooks, "request": [*hooks.get("request", ()), strip]}

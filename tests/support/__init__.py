@@ -1,0 +1,1 @@
+"""What tests of several areas share: a gateway on a sandbox, and calls held side by side."""
