@@ -225,15 +225,17 @@ class SqliteLedger(Ledger):
             connection = await self._connect(":memory:")
             await connection.executescript(empty_script())
             return connection
-        if not await asyncio.to_thread(self._readable):
+        uri = f"{self.path.as_uri()}?mode=ro"
+        if not os.access(self.path.parent, os.W_OK) and not Path(f"{self.path}-wal").exists():
+            # nobody writes it now, and the files that readers share could not be made
+            uri += "&immutable=1"
+        if not await asyncio.to_thread(self._is_current, uri):
             # made by an older version, or not finished by whoever made it
             await asyncio.to_thread(create, self.path, wait=self._wait)
-        return await self._connect(f"{self.path.as_uri()}?mode=ro")
+        return await self._connect(uri)
 
-    def _readable(self) -> bool:
-        connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode=ro", timeout=self._wait, isolation_level=None, uri=True
-        )
+    def _is_current(self, uri: str) -> bool:
+        connection = sqlite3.connect(uri, timeout=self._wait, isolation_level=None, uri=True)
         try:
             return is_current(connection, self.path)
         finally:

@@ -27,7 +27,7 @@ _REASONS: Final = {
 }
 
 
-def explain(path: Path | str, error: sqlite3.Error | OSError, wait: float) -> LedgerError:
+def explain(path: Path, error: sqlite3.Error | OSError, wait: float) -> LedgerError:
     """Make the exception to raise when the database failed.
 
     Args:
@@ -35,19 +35,15 @@ def explain(path: Path | str, error: sqlite3.Error | OSError, wait: float) -> Le
         error: What was caught.
         wait: Seconds that a locked file is waited for.
     """
-    if isinstance(error, OSError):
-        return LedgerError(f"the ledger {path} cannot be used: {error.strerror or error}")
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    reason = _REASONS.get(code, "").format(wait=wait)
-    if code == sqlite3.SQLITE_CANTOPEN and isinstance(path, Path):
-        reason = _cannot_open(path) or reason
-    said = f"{reason} ({error})" if reason else str(error)
-    return LedgerError(f"the ledger {path} cannot be used: {said}")
-
-
-def _cannot_open(path: Path) -> str:
     if path.is_dir():
-        return "it is a directory; set `database.url` to a file in it"
-    if path.exists() and not os.access(path, os.R_OK):
-        return _REASONS[sqlite3.SQLITE_PERM]
-    return ""
+        # SQLite's own error depends on how it was asked
+        reason = "it is a directory; set `database.url` to a file in it"
+    elif isinstance(error, OSError):
+        reason = error.strerror or str(error)
+    else:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_CANTOPEN and path.exists() and not os.access(path, os.R_OK):
+            code = sqlite3.SQLITE_PERM
+        explained = _REASONS.get(code, "").format(wait=wait)
+        reason = f"{explained} ({error})" if explained else str(error)
+    return LedgerError(f"the ledger {path} cannot be used: {reason}")

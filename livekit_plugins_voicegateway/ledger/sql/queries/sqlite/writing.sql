@@ -66,13 +66,13 @@ END;
 
 -- close_stale --
 -- Closes the open rows that nobody has brought up to date since :seen_before: their process is
--- gone. Cost and quantities stay as they were last seen.
+-- gone. Cost and quantities stay as they were last seen. The last condition admits the index.
 UPDATE usage SET
     status = 'cancelled',
     stale = 1,
     ended_at = updated_at,
     error = coalesce(error, 'the process ended before the request did')
-WHERE status = 'open' AND updated_at < :seen_before;
+WHERE status = 'open' AND updated_at < :seen_before AND status <> 'completed';
 
 -- any_usage_before --
 -- One row when retention has something to delete: a closed request of a day before :day.

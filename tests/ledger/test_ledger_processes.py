@@ -1,0 +1,188 @@
+"""Many processes on one file, and processes that are killed or suspended on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from support.usage_rows import NOON, in_process, start_process, usage_row
+
+from livekit_plugins_voicegateway.ledger.base import Ledger, RowFilter
+from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
+
+PROJECTS = ("prod", "staging", "dev")
+
+
+async def write_batches(path: Path, process: int, batches: int, size: int) -> int:
+    """Write rows, each first open and then closed, and return the cost of all of them."""
+    cost = 0
+    async with SqliteLedger(path, busy_timeout=60) as ledger:
+        for batch in range(batches):
+            rows = [
+                usage_row(
+                    status="open",
+                    project=PROJECTS[i % 3],
+                    cost_nanos=1,
+                    audio_seconds=0.001,
+                    duration_ms=1.0,
+                    room=f"room-{process}-{batch}",
+                )
+                for i in range(size)
+            ]
+            await ledger.write(rows)
+            closed = [
+                replace(
+                    row,
+                    status="completed",
+                    ended_at=NOON,
+                    cost_nanos=batch * 1000 + i,
+                    audio_seconds=0.1,
+                )
+                for i, row in enumerate(rows)
+            ]
+            cost += sum(row.cost_nanos or 0 for row in closed)
+            await ledger.write(closed)
+    return cost
+
+
+async def all_costs(ledger: Ledger) -> int:
+    lines = await ledger.costs("", "~")
+    return sum(line.totals.cost_nanos or 0 for line in lines if line.grouping == "day")
+
+
+async def test_eight_processes_write_one_file_and_totals_are_exact(path: Path) -> None:
+    started = [start_process(write_batches, path, n, 10, 40) for n in range(8)]
+    costs = [results.recv() for _, results in started]
+    for process, _ in started:
+        process.join()
+    assert all(isinstance(cost, int) for cost in costs), costs
+
+    async with SqliteLedger(path, read_only=True) as ledger:
+        check = await ledger.check_totals()
+        assert check.requests == 8 * 10 * 40
+        assert check.mismatches == []
+        assert await all_costs(ledger) == sum(costs)
+        days = [line for line in await ledger.costs("", "~") if line.grouping == "day"]
+        assert days[0].totals.audio_seconds == 320.0
+        assert len(await ledger.calls(limit=1000)) == 80
+
+
+async def test_sixty_four_processes_open_a_new_file_at_once(path: Path) -> None:
+    go_here, go_there = os.pipe()
+
+    async def open_and_write() -> str:
+        os.read(go_here, 1)
+        async with SqliteLedger(path, busy_timeout=60) as ledger:
+            await ledger.write([usage_row()])
+        return "written"
+
+    started = [start_process(open_and_write) for _ in range(64)]
+    os.write(go_there, b"x" * 64)
+    answers = [results.recv() for _, results in started]
+    for process, _ in started:
+        process.join()
+    os.close(go_here)
+    os.close(go_there)
+
+    assert answers == ["written"] * 64
+    async with SqliteLedger(path) as ledger:
+        assert (await ledger.check_totals()) == (None, 64, 1, [])
+
+
+async def write_for_ever(path: Path, progress: Connection) -> None:
+    async with SqliteLedger(path) as ledger:
+        while True:
+            rows = [usage_row(cost_nanos=i) for i in range(100)]
+            await ledger.write(rows)
+            progress.send([row.id for row in rows])
+
+
+async def test_a_killed_process_loses_nothing_that_was_committed(path: Path) -> None:
+    committed: set[str] = set()
+    for kills in range(5):
+        here, there = multiprocessing.get_context("fork").Pipe(duplex=False)
+        process, _ = start_process(write_for_ever, path, there)
+        there.close()
+        for _ in range(kills + 1):
+            committed.update(here.recv())
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)  # in the middle of whatever it does
+        process.join()
+        while True:
+            try:
+                committed.update(here.recv())
+            except (EOFError, OSError):
+                break
+        here.close()
+
+        async with SqliteLedger(path) as ledger:
+            check = await ledger.check_totals()
+            assert check.mismatches == []
+            rows = await ledger.rows(RowFilter(), limit=1_000_000)
+            assert committed <= {row.id for row in rows}
+            assert len(rows) % 100 == 0, "a batch is there as a whole or not at all"
+
+
+async def test_a_suspended_process_and_the_one_that_closed_its_row_agree(path: Path) -> None:
+    row = usage_row(status="open", cost_nanos=100, duration_ms=100.0)
+    resumed, resume = os.pipe()
+
+    async def owner(progress: Connection) -> str:
+        async with SqliteLedger(path, clock=lambda: NOON) as ledger:
+            await ledger.write([row])
+            progress.send("open")
+            os.read(resumed, 1)
+            await ledger.write([replace(row, cost_nanos=150, duration_ms=90_000.0)])
+            await ledger.write(
+                [replace(row, status="completed", cost_nanos=200, duration_ms=91_000.0)]
+            )
+        return "closed"
+
+    here, there = multiprocessing.get_context("fork").Pipe(duplex=False)
+    process, results = start_process(owner, there)
+    assert here.recv() == "open"
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    async with SqliteLedger(path, clock=lambda: NOON + 100) as ledger:
+        assert await ledger.close_stale(60) == 1
+        assert await all_costs(ledger) == 100
+        os.kill(process.pid, signal.SIGCONT)
+        os.write(resume, b"x")
+        assert await asyncio.to_thread(results.recv) == "closed"
+        process.join()
+        (stored,) = await ledger.rows(RowFilter(), limit=10)
+        assert stored.status == "completed"
+        assert await all_costs(ledger) == 200
+        assert (await ledger.check_totals()).mismatches == []
+    for end in (resumed, resume):
+        os.close(end)
+
+
+async def test_a_ledger_is_not_used_across_a_fork(path: Path) -> None:
+    async with SqliteLedger(path) as ledger:
+
+        async def use() -> None:
+            await ledger.write([usage_row()])
+
+        said = in_process(use)
+        assert isinstance(said, str)
+        assert "opened before this process was forked" in said
+        await ledger.write([usage_row()])
+
+
+async def test_a_process_ends_although_its_ledger_is_not_closed(path: Path) -> None:
+    async def forget() -> str:
+        ledger = SqliteLedger(path)
+        await ledger.open()
+        await ledger.write([usage_row()])
+        return "done"
+
+    process, results = start_process(forget)
+    assert results.recv() == "done"
+    process.join(30)
+    assert process.exitcode == 0
