@@ -7,6 +7,7 @@ VoiceGatewayError
 │   └── NoProjectChosenError       nothing says which project a request belongs to
 ├── UnknownModelError              not "provider/model", or no such model class
 ├── ProviderNotInstalledError      the LiveKit plugin is missing: says the pip install
+├── UnpricedModelError             nobody knows its price, and `unpriced: block` is set
 ├── MissingCredentialsError        no key for a provider: says where one can be put
 ├── WeightsMissingError            a local model's files are not on this machine
 ├── WeightsDownloadError           they could not be fetched, or came damaged
@@ -36,6 +37,7 @@ __all__ = [
     "UnknownCallError",
     "UnknownModelError",
     "UnknownProjectError",
+    "UnpricedModelError",
     "UnsetVariableError",
     "VoiceGatewayError",
     "WeightsDownloadError",
@@ -146,6 +148,17 @@ class ProviderNotInstalledError(VoiceGatewayError):
         self.requirement = requirement
         super().__init__(
             f"the plugin for {provider!r} is not installed: run `pip install {requirement}`"
+        )
+
+
+class UnpricedModelError(VoiceGatewayError):
+    """Nobody knows what a model costs, and the configuration forbids such models."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"no price is known for {model!r}, and `cost_tracking.unpriced: block` forbids such "
+            "models: put its price under `pricing:` in voicegw.yaml"
         )
 
 

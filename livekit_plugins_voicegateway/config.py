@@ -1,0 +1,301 @@
+"""voicegw.yaml -> `Config`: where the file is looked for, and what a configuration means.
+
+`load_config` reads the file once, when the gateway, the command line or the server starts. What may
+stand in the file is described by `config_file.schema`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+from zoneinfo import ZoneInfo
+
+from .config_file.variables import Template
+from .days import Days
+from .errors import ConfigError, ConfigProblem, UnknownProjectError, VoiceGatewayError
+from .projects import DEFAULT_PROJECT, Fallback, Project
+from .provider_options import ProviderOptions, normalise_ollama_url
+
+if TYPE_CHECKING:
+    from .pricing.spec import PriceSpec
+
+__all__ = [
+    "Config",
+    "CostTracking",
+    "Fallback",
+    "LedgerFailureAction",
+    "ProviderOptions",
+    "Server",
+    "UnpricedAction",
+    "database_problem",
+    "load_config",
+    "normalise_ollama_url",
+    "write_starter",
+]
+
+UnpricedAction = Literal["allow", "block"]
+LedgerFailureAction = Literal["allow", "throttle", "block"]
+
+_FILE_NAME: Final = "voicegw.yaml"
+_APP_NAME: Final = "voicegateway"
+_SQLITE: Final = "sqlite:///"
+_POSTGRESQL: Final = "postgresql://"
+
+_MAX_BYTES: Final = 1 << 20
+"""Largest file that is read; a configuration of a hundred projects has some 50 kB."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostTracking:
+    """``cost_tracking``: what is metered, and what happens when money cannot be counted.
+
+    Attributes:
+        enabled: False for no metering and no budgets, only routing.
+        unpriced: Whether a model whose price nobody knows may be used.
+        on_ledger_failure: What a project with a budget does when its spend cannot be known.
+        retention_days: Days that single requests are kept; daily totals stay for ever.
+    """
+
+    enabled: bool = True
+    unpriced: UnpricedAction = "allow"
+    on_ledger_failure: LedgerFailureAction = "throttle"
+    retention_days: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``server``: where ``voicegw serve`` listens, and who may ask.
+
+    Attributes:
+        host: Address to listen on.
+        port: TCP port to listen on.
+        token_text: The token as in the file; ask `token`.
+        env: Environment variables that the token is filled from.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token_text: Template = field(
+        default=Template("${VOICEGW_TOKEN:-}", "server.token", "", 0), repr=False
+    )
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
+
+    @property
+    def token(self) -> str | None:
+        """The token that a request must carry; None when none is needed.
+
+        Raises:
+            UnsetVariableError: It needs an environment variable that is not set.
+        """
+        return self.token_text.fill(self.env) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration. ``Config()`` is what there is without a file.
+
+    Attributes:
+        path: The file it was read from, absolute; None without one.
+        default_project: As in the file; `projects.resolve_project` says which project is active.
+        timezone: Where a budget's day begins and ends.
+        projects: By id; ``default`` alone when the file has none.
+        providers: The top-level options by provider.
+        fallback: The top-level fallback models; each `Project` has its own, merged.
+        pricing: The top-level rates by model.
+        cost_tracking: What is metered.
+        server: Where ``voicegw serve`` listens.
+        database_text: The ledger's URL as in the file; None for the default. Ask `database_url`.
+        env: Environment variables, for what is resolved when it is asked for.
+        days: The calendar of `timezone`.
+    """
+
+    path: Path | None = None
+    default_project: str | None = None
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    projects: Mapping[str, Project] = field(
+        default_factory=lambda: {DEFAULT_PROJECT: Project(DEFAULT_PROJECT)}
+    )
+    providers: Mapping[str, ProviderOptions] = field(default_factory=dict)
+    fallback: Fallback = field(default_factory=Fallback)
+    pricing: Mapping[str, tuple[PriceSpec, ...]] = field(default_factory=dict)
+    cost_tracking: CostTracking = field(default_factory=CostTracking)
+    server: Server = field(default_factory=Server)
+    database_text: Template | None = field(default=None, repr=False)
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
+    days: Days = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "days", Days(self.timezone))
+
+    @property
+    def database_url(self) -> str:
+        """The ledger's URL, ``VOICEGW_DATABASE_URL`` before the file's. A SQLite path is absolute.
+
+        Raises:
+            UnsetVariableError: The file's URL needs an environment variable that is not set.
+            ConfigError: What a variable holds is no database URL.
+        """
+        override = self.env.get("VOICEGW_DATABASE_URL")
+        if override:
+            url, problem = override, database_problem(override)
+        elif self.database_text is not None:
+            url = self.database_text.fill(self.env)
+            problem = database_problem(url, self.database_text)
+        else:
+            import platformdirs
+
+            folder = Path(platformdirs.user_data_dir(_APP_NAME))
+            return f"{_SQLITE}{(folder / 'voicegw.db').as_posix()}"
+        if problem is not None:
+            raise ConfigError(str(self.path or "the environment"), [problem])
+        if not url.startswith(_SQLITE):
+            return url
+        folder = self.path.parent if self.path is not None else Path.cwd()
+        file = folder / os.path.expanduser(url.removeprefix(_SQLITE))
+        return f"{_SQLITE}{file.as_posix()}"
+
+    def project(self, project_id: str) -> Project:
+        """Return a project.
+
+        Raises:
+            UnknownProjectError: There is no such project; names the known ones.
+        """
+        if project_id not in self.projects:
+            raise UnknownProjectError(project_id, self.projects)
+        return self.projects[project_id]
+
+    def provider_options(self, project_id: str, provider: str) -> ProviderOptions | None:
+        """Return what the file says of a provider for a project: its own options over the shared.
+
+        Raises:
+            UnknownProjectError: There is no such project; names the known ones.
+        """
+        shared = self.providers.get(provider)
+        own = self.project(project_id).providers.get(provider)
+        return shared if own is None else own.over(shared)
+
+
+def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ) -> Config:
+    """Read the configuration.
+
+    Looked for in this order: ``path``, the file that ``VOICEGW_CONFIG`` names, ``voicegw.yaml`` in
+    the working directory, ``voicegw.yaml`` in the user's configuration directory. Without any of
+    them there is one project ``default``, with no budget.
+
+    Args:
+        path: A file; it must exist.
+        env: Environment variables.
+
+    Raises:
+        ConfigError: The file cannot be read, or is wrong; names all its faults.
+    """
+    found = _find(path, env)
+    override = env.get("VOICEGW_DATABASE_URL")
+    problem = database_problem(override) if override else None
+    problems = [problem] if problem is not None else []
+    if found is None:
+        config, source = Config(server=Server(env=env), env=env), "the environment"
+    else:
+        # not imported without a file, nor by who needs the values only: YAML takes 25 ms
+        from .config_file.schema import read_config
+
+        file, data = found
+        config, in_file = read_config(data, file, env)
+        problems += in_file
+        source = str(file)
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def database_problem(url: str, text: Template | None = None) -> ConfigProblem | None:
+    """Return what is wrong with a database's URL, or None. Shows no more of it than the scheme.
+
+    Args:
+        url: The URL, variables filled in.
+        text: Where it stands; None for ``VOICEGW_DATABASE_URL``.
+    """
+    expected = "sqlite:///voicegw.db or postgresql://user@host/name"
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.isalpha():
+        found = "a text that is no URL"
+    elif url.startswith(_SQLITE):
+        name = url.removeprefix(_SQLITE)
+        if name and name != ":memory:" and not name.endswith("/") and "?" not in name:
+            return None
+        found, expected = "a SQLite URL without a file", f"{_SQLITE}voicegw.db"
+        if "?" in name:
+            found = "a SQLite URL with options"
+    elif url.startswith(_POSTGRESQL) and rest.strip("/"):
+        return None
+    elif scheme == "sqlite":
+        found, expected = "two slashes", "three: sqlite:///voicegw.db, or four before a whole path"
+    else:
+        found = f"a URL that begins with {scheme}://"
+    if text is None:
+        return ConfigProblem("VOICEGW_DATABASE_URL", found, expected)
+    return ConfigProblem(text.key_path, found, expected, text.line)
+
+
+def write_starter(path: Path) -> Path:
+    """Write a commented configuration to start from.
+
+    Args:
+        path: Where; must not exist.
+
+    Returns:
+        The file that was written, absolute.
+
+    Raises:
+        VoiceGatewayError: The file exists, or cannot be written.
+    """
+    starter = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(starter)
+    except FileExistsError:
+        raise VoiceGatewayError(
+            f"{path} exists, and was left as it is. Name another file, or move this one away."
+        ) from None
+    except OSError as error:
+        raise VoiceGatewayError(f"{path} cannot be written: {error.strerror}.") from None
+    return path.absolute()
+
+
+def _find(path: Path | None, env: Mapping[str, str]) -> tuple[Path, bytes] | None:
+    """Return the configuration file and its content, or None when there is none."""
+    if path is not None:
+        return _read(path, "a file that exists")
+    if named := env.get("VOICEGW_CONFIG"):
+        return _read(
+            Path(os.path.expanduser(named)),
+            "the file that VOICEGW_CONFIG names: correct the variable, or unset it",
+        )
+    if (file := _read(Path(_FILE_NAME))) is not None:
+        return file
+    import platformdirs
+
+    return _read(Path(platformdirs.user_config_dir(_APP_NAME), _FILE_NAME))
+
+
+def _read(path: Path, expected: str | None = None) -> tuple[Path, bytes] | None:
+    """Read a file; one that need not exist has nothing ``expected`` of it."""
+    try:
+        with path.open("rb") as file:
+            # never all of it: somebody may name a device
+            data = file.read(_MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if expected is None:
+            return None
+        found = "no such file"
+    except (OSError, ValueError) as error:
+        found = f"what cannot be read ({getattr(error, 'strerror', None) or error})"
+        expected = "a file that can be read"
+    else:
+        if len(data) <= _MAX_BYTES:
+            return path, data
+        found, expected = "a larger file", f"one of at most {_MAX_BYTES} bytes"
+    raise ConfigError(str(path), [ConfigProblem("", found, expected)])
