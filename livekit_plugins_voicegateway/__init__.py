@@ -15,38 +15,36 @@ if TYPE_CHECKING:
     from . import inference as inference
     from .errors import (
         ConfigError as ConfigError,
-    )
-    from .errors import (
+        InvalidQueryError as InvalidQueryError,
         LedgerError as LedgerError,
-    )
-    from .errors import (
         MissingCredentialsError as MissingCredentialsError,
-    )
-    from .errors import (
+        NoProjectChosenError as NoProjectChosenError,
         ProviderNotInstalledError as ProviderNotInstalledError,
-    )
-    from .errors import (
+        UnknownCallError as UnknownCallError,
         UnknownModelError as UnknownModelError,
-    )
-    from .errors import (
         UnknownProjectError as UnknownProjectError,
-    )
-    from .errors import (
+        UnpricedModelError as UnpricedModelError,
         UnsetVariableError as UnsetVariableError,
-    )
-    from .errors import (
         VoiceGatewayError as VoiceGatewayError,
+        WeightsDownloadError as WeightsDownloadError,
+        WeightsMissingError as WeightsMissingError,
     )
 
 _HOME = {
     "ConfigError": ".errors",
+    "InvalidQueryError": ".errors",
     "LedgerError": ".errors",
     "MissingCredentialsError": ".errors",
+    "NoProjectChosenError": ".errors",
     "ProviderNotInstalledError": ".errors",
+    "UnknownCallError": ".errors",
     "UnknownModelError": ".errors",
     "UnknownProjectError": ".errors",
+    "UnpricedModelError": ".errors",
     "UnsetVariableError": ".errors",
     "VoiceGatewayError": ".errors",
+    "WeightsDownloadError": ".errors",
+    "WeightsMissingError": ".errors",
 }
 
 __all__ = ["__version__", "inference", *_HOME]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import datetime
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .config import Config, load_config
+from .errors import UnpricedModelError
 from .log import logger
 from .metering.ids import uuid7
 from .metering.meter import Meter, Request
@@ -94,8 +96,26 @@ class Gateway:
         return self.project(resolve_project(chosen, self.config, self.env))
 
     def build(self, modality: Modality, spec: ModelSpec, project: Project) -> Any:
-        """Make a plugin instance; see `Router.build`."""
-        return self.router.build(modality, spec, project)
+        """Make a plugin instance; see `Router.build`.
+
+        Raises:
+            UnpricedModelError: Nobody knows its price, and the configuration forbids such models.
+        """
+        instance = self.router.build(modality, spec, project)
+        tracking = self.config.cost_tracking
+        if tracking.enabled and tracking.unpriced == "block":
+            model = spec.route.model or str(getattr(instance, "model", ""))
+            price = self.prices.find(
+                modality,
+                spec.route.provider,
+                model,
+                project=project.id,
+                variant=self.router.language(spec) if modality == "stt" else None,
+                day=datetime.date.fromisoformat(self.config.days.day_of(self.clock())),
+            )
+            if price is None:
+                raise UnpricedModelError(spec.route.requested)
+        return instance
 
     def request(
         self,

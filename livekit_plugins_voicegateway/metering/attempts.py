@@ -81,7 +81,8 @@ def reached_provider(error: BaseException | None) -> bool:
     """Whether an attempt that failed with ``error`` may have been billed.
 
     A connection that was never made or broke before any answer, and an answer with an error
-    status before anything else, are not billed (``errors are free`` in Cartesia's and OpenAI's terms). Anything else may be.
+    status before anything else, are not billed: providers say that errors are free. Anything else
+    may be.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
