@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from livekit_plugins_voicegateway.config import Config, load_config
 from livekit_plugins_voicegateway.config_file.schema import SCHEMA
