@@ -31,7 +31,7 @@ from livekit.agents.voice.events import (
 from livekit.agents.voice.speech_handle import SpeechHandle
 from livekit.agents.voice.transcription import TranscriptSynchronizer
 
-from .line import Loudspeaker, RecordedCaller, Segment
+from .line import Loudspeaker, RecordedCaller, Segment, Subtitles
 
 __all__ = ["CallEvent", "CallEventName", "CallResult", "Turn", "TurnResult", "hold_call"]
 
@@ -49,7 +49,8 @@ _SessionEventName = Literal[
 
 CallEventName = (
     _SessionEventName
-    | Literal["turn_began", "turn_ended", "stt_metrics", "llm_metrics", "tts_metrics"]
+    | Literal["turn_began", "turn_ended", "agent_said"]
+    | Literal["stt_metrics", "llm_metrics", "tts_metrics"]
 )
 
 
@@ -78,8 +79,9 @@ class CallEvent:
     Attributes:
         at: Seconds since the call began.
         name: LiveKit's name of a session's event; ``turn_began`` and ``turn_ended`` when the
-            caller begins and ends to speak; ``<modality>_metrics`` what a model reported.
-        event: LiveKit's event or metrics; the `Turn` for the caller's own.
+            caller begins and ends to speak; ``agent_said`` when the next piece of the agent's
+            text is heard; ``<modality>_metrics`` for what a model reported.
+        event: LiveKit's event or metrics; the `Turn` for the caller's own; the piece of text.
     """
 
     at: float
@@ -279,7 +281,9 @@ class _Call:
             user_away_timeout=None,
         )
         speech = TranscriptSynchronizer(
-            next_in_chain_audio=self.loudspeaker, next_in_chain_text=None, speed=self._pace
+            next_in_chain_audio=self.loudspeaker,
+            next_in_chain_text=Subtitles(self._noting("agent_said")),
+            speed=self._pace,
         )
         session.input.audio = self.caller
         session.output.audio = speech.audio_output

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import wave
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from livekit.agents.voice import io
 
 from livekit import rtc
 
-__all__ = ["Loudspeaker", "RecordedCaller", "Segment"]
+__all__ = ["Loudspeaker", "RecordedCaller", "Segment", "Subtitles"]
 
 SAMPLE_RATE = 16000
 """Hz of the caller's audio: what the recordings have, and twice what a telephone has."""
@@ -249,3 +250,22 @@ class Loudspeaker(io.AudioOutput):
         self._current = None
         self._flushed = False
         self.on_playback_finished(playback_position=segment.played, interrupted=segment.interrupted)
+
+
+class Subtitles(io.TextOutput):
+    """What the agent says, as it is heard.
+
+    Args:
+        show: Told of each next piece of text.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__(label="Subtitles", next_in_chain=None)
+        self._show = show
+
+    async def capture_text(self, text: str) -> None:
+        """Take the next piece of text."""
+        self._show(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
