@@ -7,8 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from support.usage_rows import NOON, usage_row
 
 from livekit_plugins_voicegateway.ledger.base import RowFilter, Totals
