@@ -12,8 +12,10 @@ from typing import Any
 
 from livekit.agents import inference as _livekit_inference
 
-from . import plugin as _plugin  # noqa: F401  (registers with livekit-agents)
-from . import projects as _projects
+from . import (
+    plugin as _plugin,  # noqa: F401  (registers with livekit-agents)
+    projects as _projects,
+)
 from .gateway import current_gateway
 from .llm import LLM
 from .stt import STT

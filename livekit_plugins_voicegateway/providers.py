@@ -17,6 +17,7 @@ __all__ = [
     "KEY_ARGUMENTS",
     "KEY_VARIABLES",
     "KNOWN_PLUGINS",
+    "LOCAL_OPTIONS",
     "MODEL_CLASSES",
     "OPENAI_CONSTRUCTORS",
     "PACKAGE_NAMES",
@@ -192,3 +193,7 @@ KNOWN_PLUGINS: Mapping[str, tuple[Modality, ...]] = {
 }
 """Plugins that LiveKit publishes, for naming the right ``pip install``. A plugin that is installed
 is used whether or not it stands here."""
+
+LOCAL_OPTIONS = frozenset({"local", "whisper", "kokoro"})
+"""Our own models: ``local/whisper-*`` and ``local/kokoro``, and the keys under ``providers:`` where
+their options stand."""

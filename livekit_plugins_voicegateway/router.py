@@ -36,6 +36,7 @@ from .providers import (
     KEY_ARGUMENTS,
     KEY_VARIABLES,
     KNOWN_PLUGINS,
+    LOCAL_OPTIONS,
     MODEL_CLASSES,
     OPENAI_CONSTRUCTORS,
     PACKAGE_NAMES,
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
 __all__ = ["ModelSpec", "Route", "Router", "parse_model"]
 
 _KIND = {"stt": "speech-to-text", "llm": "language", "tts": "text-to-speech"}
+_LOCAL = {
+    "stt": "local/whisper-<size>, for example local/whisper-base",
+    "llm": "ollama/<model>, for example ollama/qwen2.5:3b",
+    "tts": "local/kokoro",
+}
 _EXAMPLE = {
     "stt": "deepgram/nova-3",
     "llm": "openai/gpt-4.1-mini",
@@ -150,9 +156,10 @@ class Router:
             ConfigError: The configuration names options that the plugin does not take.
         """
         construct = self._constructor(modality, spec.route)
-        self._check_options(spec.route.provider)
+        block = _option_block(spec.route)
+        self._check_options(block)
         accepted = _parameters(construct)
-        arguments = self._configured(modality, spec.route.provider, project)
+        arguments = self._configured(modality, block, project)
         arguments = {name: value for name, value in arguments.items() if name in accepted}
         self._apply(arguments, accepted, modality, spec)
         self._require_key(arguments, accepted, modality, spec, project)
@@ -245,6 +252,10 @@ class Router:
         if modality in KNOWN_PLUGINS.get(route.provider, ()):
             raise ProviderNotInstalledError(
                 route.provider, f"livekit-plugins-{route.provider.replace('_', '-')}"
+            )
+        if route.provider == "local":
+            raise UnknownModelError(
+                f"{route.requested!r}: the local {_KIND[modality]} model is {_LOCAL[modality]}"
             )
         known = {*KNOWN_PLUGINS, *OPENAI_CONSTRUCTORS, *_installed_plugins()}
         raise UnknownModelError(
@@ -364,6 +375,9 @@ def _constructors(
     modality: Modality, provider: str, model: str | None = None
 ) -> Iterator[Callable[..., Any]]:
     """The constructors of a provider's classes; for one model, the one that serves it."""
+    if provider in LOCAL_OPTIONS:
+        yield from _local_constructors(modality, model)
+        return
     plugin = _plugin(provider)
     special = MODEL_CLASSES.get((provider, modality), ())
     if plugin is not None:
@@ -377,6 +391,23 @@ def _constructors(
         openai = _plugin("openai")
         if openai is not None:
             yield getattr(openai.LLM, OPENAI_CONSTRUCTORS[provider])
+
+
+def _local_constructors(modality: Modality, model: str | None) -> Iterator[Callable[..., Any]]:
+    """Our own classes for models that run on this machine."""
+    from . import local
+
+    if modality == "stt" and (model is None or model.startswith("whisper-")):
+        yield local.WhisperSTT
+    elif modality == "tts" and (model is None or model == "kokoro"):
+        yield local.KokoroTTS
+
+
+def _option_block(route: Route) -> str:
+    """The key under ``providers:`` where the options of a model stand."""
+    if route.provider == "local":
+        return route.model.partition("-")[0]
+    return route.provider
 
 
 def _parameters(construct: Callable[..., Any]) -> frozenset[str]:

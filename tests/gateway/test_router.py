@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from livekit_plugins_voicegateway.config import load_config
+from livekit_plugins_voicegateway.errors import ConfigError
 from livekit_plugins_voicegateway.metering.usage import Modality
 from livekit_plugins_voicegateway.router import ModelSpec, Router, parse_model
 
@@ -46,6 +47,8 @@ providers:
   rime: {api_key: k}
   xai: {api_key: k}
   ollama: {base_url: "http://127.0.0.1:11434"}
+  whisper: {short_window: true}
+  kokoro: {speed: 1.1}
 """
 
 
@@ -62,6 +65,8 @@ providers:
         ("stt", "groq/whisper-large-v3-turbo", "livekit.plugins.groq.services.STT"),
         ("stt", "inworld/inworld-stt-1", "livekit.plugins.inworld.stt.STT"),
         ("stt", "mistralai/voxtral-mini-latest", "livekit.plugins.mistralai.stt.STT"),
+        ("stt", "local/whisper-base:en", "livekit_plugins_voicegateway.local.whisper.WhisperSTT"),
+        ("tts", "local/kokoro:af_bella", "livekit_plugins_voicegateway.local.kokoro.KokoroTTS"),
         ("stt", "xai/default", "livekit.plugins.xai.stt.STT"),
         ("llm", "openai/gpt-4.1-mini", "livekit.plugins.openai.llm.LLM"),
         ("llm", "anthropic/claude-haiku-4-5", "livekit.plugins.anthropic.llm.LLM"),
@@ -88,3 +93,15 @@ async def test_a_model_string_builds_the_plugin_that_serves_it(
     instance = build(router(tmp_path, KEYS), modality, model)
     assert f"{type(instance).__module__}.{type(instance).__name__}" == kind
     await instance.aclose()
+
+
+async def test_options_of_local_models_stand_under_their_own_names(tmp_path: Path) -> None:
+    instance = build(router(tmp_path, KEYS), "stt", "local/whisper-base")
+    assert instance.capabilities.interim_results  # short_window: true
+    await instance.aclose()
+
+
+def test_an_option_that_a_local_model_does_not_take_is_named(tmp_path: Path) -> None:
+    text = "projects: {prod: {}}\nproviders:\n  kokoro: {sped: 1.1}\n"
+    with pytest.raises(ConfigError, match=r"line 3: providers\.kokoro\.sped.*'speed'"):
+        build(router(tmp_path, text), "tts", "local/kokoro")
