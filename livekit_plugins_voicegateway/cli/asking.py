@@ -1,0 +1,88 @@
+"""From a command to an answer: configuration, ledger and reports, opened to read and closed again.
+
+What is read is never made: a ledger that does not exist yet is an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..reports import Reports
+
+__all__ = ["ask", "ask_prices", "nothing_recorded"]
+
+Answer = TypeVar("Answer")
+
+_SQLITE: Final = "sqlite:///"
+
+
+def ask(
+    path: Path | None, question: Callable[[Reports], Awaitable[Answer]]
+) -> tuple[Config, Answer]:
+    """Ask one question of the reports.
+
+    Args:
+        path: The configuration that was named on the command line, or None.
+        question: What to ask.
+
+    Returns:
+        The configuration, and the answer.
+
+    Raises:
+        VoiceGatewayError: The configuration is wrong, the ledger cannot be read, or the question
+            cannot be answered.
+    """
+    import asyncio
+
+    from ..config import load_config
+    from ..ledger import make_ledger
+    from ..reports import Reports
+
+    config = load_config(path)
+
+    async def answer() -> Answer:
+        async with make_ledger(config.database_url, read_only=True) as ledger:
+            return await question(Reports(config, ledger))
+
+    return config, asyncio.run(answer())
+
+
+def ask_prices(
+    path: Path | None, question: Callable[[Reports], Coroutine[Any, Any, Answer]]
+) -> Answer:
+    """Ask a question about prices, which needs no ledger; one that is broken is no hindrance.
+
+    Args:
+        path: The configuration that was named on the command line, or None.
+        question: What to ask.
+    """
+    import asyncio
+
+    from ..config import load_config
+    from ..ledger import make_ledger
+    from ..reports import Reports
+
+    config = load_config(path)
+    return asyncio.run(question(Reports(config, make_ledger(config.database_url))))
+
+
+def nothing_recorded(config: Config, what: str) -> str:
+    """Explain an empty answer.
+
+    Args:
+        config: Says where the ledger is.
+        what: What was looked for, ``no request``, and where it stands.
+    """
+    url = config.database_url
+    path = Path(url.removeprefix(_SQLITE))
+    if url.startswith(_SQLITE) and not path.exists():
+        return (
+            f"Nothing recorded yet: there is no ledger at {path}.\n"
+            "The first call through the gateway makes it. `voicegw demo` holds one, with its own "
+            "ledger."
+        )
+    return f"Nothing recorded: {what}."
