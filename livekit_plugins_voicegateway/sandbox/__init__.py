@@ -2,7 +2,7 @@
 
 The real LiveKit plugins talk to them over the real protocols; no key, no account and no internet
 is needed. Each keeps a record of what it received and sent, in the units in which the real one
-bills, and can be told to fail. Handwritten, so what is heard and said is scripted::
+bills, and can be told to fail. What is heard and said is scripted::
 
     async with Sandbox() as sandbox:
         sandbox.deepgram.transcripts = ["What is the weather in Paris?"]
@@ -14,7 +14,7 @@ bills, and can be told to fail. Handwritten, so what is heard and said is script
 From a shell: ``python -m livekit_plugins_voicegateway.sandbox``.
 """
 
-from .faults import Fault, Faults
+from .faults import Fault, FaultKind, Faults
 from .record import CompletionRecord, Record, SpeechRecord, Totals, TranscriptionRecord
 from .replies import ChatRequest, Reply, Script, ToolCall
 from .server import Sandbox
@@ -23,6 +23,7 @@ from .tokens import text_tokens
 __all__ = [
     "Sandbox",
     "Fault",
+    "FaultKind",
     "Faults",
     "Reply",
     "ToolCall",

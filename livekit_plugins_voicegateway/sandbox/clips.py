@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Match(NamedTuple):
 
 
 class Steps:
-    """Cuts a stream of samples into steps of 10 ms and measures each.
+    """Cuts a stream of samples into steps of 10 ms, each with the next 10 ms, and measures them.
 
     Args:
         sample_rate: In Hz.
@@ -65,20 +65,24 @@ class Steps:
         self._edges = np.searchsorted(frequencies, _BAND_EDGES)
         self._rest = np.zeros(0, dtype=np.float32)
 
-    def measure(self, samples: Samples) -> tuple[npt.NDArray[np.bool_], Bands]:
-        """Take the next samples; return for each new step if it is speech, and its bands in dB."""
+    def cut(self, samples: Samples) -> tuple[npt.NDArray[np.bool_], Samples]:
+        """Take the next samples; return for each new step if it is speech, and its samples."""
         audio = np.concatenate([self._rest, samples])
         count = max(0, (len(audio) - self._window) // self._step + 1)
         self._rest = audio[count * self._step :]
         if count == 0:
-            return np.zeros(0, dtype=np.bool_), np.zeros((0, len(_BAND_EDGES) - 1), np.float32)
+            return np.zeros(0, dtype=np.bool_), np.zeros((0, self._window), np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(audio, self._window)
         windows = windows[:: self._step][:count]
-        loud = np.sqrt((windows[:, : self._step] ** 2).mean(axis=1)) > SPEECH_LEVEL
+        power = (windows[:, : self._step] ** 2).mean(axis=1)
+        return power > SPEECH_LEVEL**2, windows
+
+    def bands(self, windows: Samples) -> Bands:
+        """Return the energy of steps in each band, in dB."""
         power = np.abs(np.fft.rfft(windows * self._fade, axis=1)) ** 2 / self._window**2
         energy = np.add.reduceat(power, self._edges, axis=1)[:, :-1]
-        bands = np.maximum(10 * np.log10(energy + 1e-12), _FLOOR_DB)
-        return loud, bands.astype(np.float32)
+        decibels: npt.NDArray[np.float64] = np.maximum(10 * np.log10(energy + 1e-12), _FLOOR_DB)
+        return decibels.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,8 +98,8 @@ class Clip:
 
     text: str
     words: tuple[Word, ...]
-    bands: Bands
-    mean: Bands
+    bands: Bands = field(repr=False)
+    mean: Bands = field(repr=False)
 
     @classmethod
     def from_samples(cls, samples: Samples, sample_rate: int, text: str) -> Clip:
@@ -105,7 +109,9 @@ class Clip:
             ValueError: No step of it is loud enough to be speech, or it has no words.
         """
         silence = np.zeros(sample_rate * WINDOW // STEPS_PER_SECOND, dtype=np.float32)
-        speech, bands = Steps(sample_rate).measure(np.concatenate([silence, samples, silence]))
+        steps = Steps(sample_rate)
+        speech, windows = steps.cut(np.concatenate([silence, samples, silence]))
+        bands = steps.bands(windows)
         if not speech.any():
             raise ValueError(f"the clip of {text!r} is silent: nothing in it is above -40 dBFS")
         if not text.split():

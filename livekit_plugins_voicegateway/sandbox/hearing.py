@@ -21,6 +21,7 @@ from .clips import (
     Bands,
     Clip,
     Match,
+    Samples,
     Steps,
     Word,
     find,
@@ -112,7 +113,7 @@ class Listener:
         self._in_a_row = 0  # steps of speech up to now
         self._utterance: _Utterance | None = None
         self._recent_speech: deque[bool] = deque(maxlen=WINDOW)
-        self._recent_bands: deque[Bands] = deque(maxlen=WINDOW)
+        self._recent: deque[Samples] = deque(maxlen=WINDOW)
 
     def hear(self, pcm: bytes) -> list[Event]:
         """Take the next audio, 16-bit samples, and return what was understood by it."""
@@ -120,10 +121,10 @@ class Listener:
         pcm = self._rest + pcm
         whole = len(pcm) - len(pcm) % (2 * self._channels)
         pcm, self._rest = pcm[:whole], pcm[whole:]
-        speech, bands = self._steps.measure(pcm_to_samples(pcm, self._channels))
-        for is_speech, step_bands in zip(speech.tolist(), bands, strict=True):
+        speech, steps = self._steps.cut(pcm_to_samples(pcm, self._channels))
+        for is_speech, step in zip(speech.tolist(), steps, strict=True):
             self._recent_speech.append(is_speech)
-            self._recent_bands.append(step_bands)
+            self._recent.append(step)
             self._now += 1
             self._in_a_row = self._in_a_row + 1 if is_speech else 0
             self._step(is_speech, events)
@@ -207,7 +208,7 @@ class Listener:
         """Return the last 400 ms, or None when there is too little speech in them."""
         if sum(self._recent_speech) < _ENOUGH_SPEECH:
             return None
-        return np.stack(self._recent_bands)
+        return self._steps.bands(np.stack(self._recent))
 
     def _next_text(self) -> str | None:
         if self._texts:
@@ -267,7 +268,6 @@ class _Utterance:
                 # Half of the window is other audio by now; that half is still to be found.
                 self.place = None
                 self.followed -= WINDOW // 2
-                fresh += WINDOW // 2
         if self.place is None and window is not None:
             self.place = self._look_for_place(clips, window, now, sure=ending)
         if self.place is None:

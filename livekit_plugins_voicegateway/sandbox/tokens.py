@@ -4,7 +4,8 @@ Text is first cut as GPT-4's published pattern does it: words with the blank bef
 threes, runs of punctuation, blanks. Then a word of more than eight letters is cut into even pieces
 of four or five letters, and letters beyond ASCII into pairs. A prompt has four tokens of overhead
 per message and three for the reply to come, as OpenAI's cookbook counts them ("How to count
-tokens with tiktoken"). English text comes within a few percent of the real thing.
+tokens with tiktoken"). English prose comes out at four to five characters a token; OpenAI's rule of
+thumb is four.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ class Voice:
         """Return the samples of ``text``: mono, ``len(text) / CHARACTERS_PER_SECOND`` seconds."""
         step = self.sample_rate / CHARACTERS_PER_SECOND
         length = round(len(text) * step)
-        lead = round(step / 2)  # sounds overlap their neighbours by half a character
+        # Sounds overlap their neighbours by half a character, where each passes through zero.
+        lead = round(step / 2)
         samples = np.zeros(length + math.ceil(2 * step), dtype=np.float32)
         pitch = self._pitch
         for number, character in enumerate(text.lower()):
@@ -71,11 +72,7 @@ class Voice:
                 sound = _sound(character, pitch, self.sample_rate)
                 begin = round(number * step)
                 samples[begin : begin + len(sound)] += sound
-        spoken = samples[lead : lead + length]
-        ramp = np.linspace(0, 1, min(length, self.sample_rate // 200), dtype=np.float32)
-        spoken[: len(ramp)] *= ramp
-        spoken[length - len(ramp) :] *= ramp[::-1]
-        return (spoken * 32767).astype(np.int16)
+        return (samples[lead : lead + length] * 32767).astype(np.int16)
 
 
 @functools.lru_cache(maxsize=1024)
