@@ -93,7 +93,8 @@ def test_two_connections_share_out_the_words_of_a_recording(clips: list[Clip], n
         (
             "austen-0920.wav",
             1.6,
-            "Had he married a more amiable might have been made still more respectable than he was.",
+            "Had he married a more amiable might have been made still more"
+            " respectable than he was.",
         ),
         (
             "austen-0890.wav",
