@@ -153,6 +153,8 @@ async def test_the_owner_of_a_stale_row_has_the_last_word(ledger: Ledger, clock:
     assert await only(ledger) == final
     assert (await total(ledger)).cost_nanos == 700
     assert (await total(ledger)).requests == 1
+    await ledger.write([replace(row, duration_ms=200_000.0)])
+    assert await only(ledger) == final, "closed by its owner, it is like any other row"
 
 
 async def test_a_stale_row_is_opened_again_when_its_owner_goes_on(
@@ -310,10 +312,11 @@ async def test_retention_with_nothing_to_delete_leaves_no_trace(ledger: Ledger) 
 
 async def test_retention_leaves_open_rows_to_their_owner(ledger: Ledger) -> None:
     row = usage_row(status="open", day="2026-01-01", cost_nanos=5)
-    await ledger.write([row])
-    assert await ledger.delete_usage_before("2027-01-01") == 0
+    await ledger.write([row, usage_row(day="2026-01-01", cost_nanos=100)])
+    assert await ledger.delete_usage_before("2027-01-01") == 1
     await ledger.write([replace(row, status="completed", cost_nanos=9)])
-    assert (await total(ledger)).cost_nanos == 9
+    assert (await total(ledger)).requests == 2
+    assert (await total(ledger)).cost_nanos == 109
 
 
 async def test_retention_finds_days_of_every_time_zone(ledger: Ledger) -> None:

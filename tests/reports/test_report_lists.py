@@ -405,6 +405,27 @@ async def test_calls_come_in_the_order_of_their_beginning(reports: Reports, ledg
     assert second["next_cursor"] is None
 
 
+async def test_a_call_begins_with_its_earliest_request_although_it_comes_late(
+    reports: Reports, ledger: Ledger
+) -> None:
+    await ledger.write([usage_row(room="a", started_at=NOON + 5)])
+    await ledger.write([usage_row(room="b", started_at=NOON + 3)])
+    await ledger.write([usage_row(room="a", started_at=NOON + 1)])
+    assert [call["room"] for call in (await reports.calls())["calls"]] == ["b", "a"]
+
+
+async def test_calls_that_begin_together_are_on_one_page_each(
+    reports: Reports, ledger: Ledger
+) -> None:
+    await ledger.write([usage_row(room=f"room-{n}") for n in range(5)])
+    seen, cursor = [], None
+    for _ in range(3):
+        page = await reports.calls(limit=2, cursor=cursor)
+        seen += [call["room"] for call in page["calls"]]
+        cursor = page["next_cursor"]
+    assert seen == ["room-4", "room-3", "room-2", "room-1", "room-0"]
+
+
 async def test_a_call_of_two_projects_is_one_call(reports: Reports, ledger: Ledger) -> None:
     await ledger.write(
         [
