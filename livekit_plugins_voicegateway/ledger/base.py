@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from ..metering.usage import Modality, Status, UsageRow
+
+if TYPE_CHECKING:
+    from ..budgets import Grant
 
 __all__ = [
     "STALE_AFTER",
@@ -296,15 +299,75 @@ class Ledger(ABC):
         """
 
     async def housekeeping(self, *, retention_days: int, today: str) -> None:
-        """Do what whoever opens a ledger for writing owes it: close stale rows, delete old ones.
+        """Do what whoever opens a ledger for writing owes it: close stale rows, delete old ones,
+        and the leases of dead processes and past days.
 
         Args:
             retention_days: Days that single requests are kept, beside today.
             today: The day in the configured zone, ``YYYY-MM-DD``.
         """
         await self.close_stale(STALE_AFTER)
+        await self.delete_dead_leases(today)
         first_kept = date.fromisoformat(today) - timedelta(days=retention_days)
         await self.delete_usage_before(first_kept.isoformat())
+
+    @abstractmethod
+    async def budget_status(self, project: str, day: str) -> tuple[int, int]:
+        """Return what is spent of a day's budget, and what is leased to processes.
+
+        Args:
+            project: Whose budget.
+            day: ``YYYY-MM-DD``.
+
+        Returns:
+            Nano-dollars settled: the cost of all rows. Nano-dollars leased and not spent yet, by
+            everybody whose lease has not expired.
+        """
+
+    @abstractmethod
+    async def acquire_lease(
+        self,
+        project: str,
+        day: str,
+        owner: str,
+        *,
+        budget_nanos: int,
+        need_nanos: int,
+        want_nanos: int,
+        share: int,
+        expires_at: float,
+    ) -> Grant:
+        """Lease a slice of what is left of a day's budget, so that settled + leased <= budget.
+
+        What the owner's rows cost is taken from its lease as they are written. Money that it has
+        spent beyond its lease counts against what it is granted next.
+
+        Args:
+            project: Whose budget.
+            day: ``YYYY-MM-DD``.
+            owner: Id of the process, as in its rows.
+            budget_nanos: The day's budget as the process knows it, in nano-dollars.
+            need_nanos: The least that is of use to it. Nothing is granted when less is left.
+            want_nanos: What it would like to have. 0, with a need of 0, only asks for the status.
+            share: It gets at most one ``share``-th of what is left, or what it needs if that is
+                more.
+            expires_at: Unix time at which its whole lease ends, unless it is renewed before.
+        """
+
+    @abstractmethod
+    async def return_lease(self, project: str, day: str, owner: str, nanos: int) -> None:
+        """Give back ``nanos`` of a lease; all of it when it is not more than that."""
+
+    @abstractmethod
+    async def renew_leases(self, owner: str, expires_at: float) -> None:
+        """Let all leases of ``owner`` that have not expired live on until ``expires_at``.
+
+        One that has expired stays so: what it held may be in somebody else's hands.
+        """
+
+    @abstractmethod
+    async def delete_dead_leases(self, today: str) -> None:
+        """Delete the leases that have expired, and those of days before ``today``."""
 
     @abstractmethod
     async def costs(

@@ -75,6 +75,7 @@ def _values(row: UsageRow) -> list[Any]:
         None if row.ttfb_ms is None else round(row.ttfb_ms, 3),
         None if row.duration_ms is None else round(row.duration_ms, 3),
         row.error,
+        row.owner,
     ]
 
 

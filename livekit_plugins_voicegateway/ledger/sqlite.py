@@ -13,12 +13,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import aiosqlite
-
+from ..budgets import Grant
 from ..errors import LedgerError
 from ..metering.usage import UsageRow
 from .base import (
@@ -36,6 +36,7 @@ from .base import (
 from .migrate import create, empty_script, is_current
 from .queries import load_queries
 from .row_codec import decode_row, encode_rows
+from .sqlite_connection import SqliteConnection, Value
 from .sqlite_errors import explain
 from .times import from_iso, to_iso
 
@@ -49,6 +50,9 @@ _CHUNK: Final = 64
 
 _DELETED_AT_ONCE: Final = 5_000
 """Rows that retention deletes in one transaction: other processes write in between."""
+
+_MOST: Final = 2**63 - 1
+"""The greatest number SQLite has; a budget beyond it, 9 billion dollars, is none."""
 
 _NEWEST: Final = Position("~", "")
 """Sorts after every time: the start of a list that is sorted newest first."""
@@ -77,29 +81,34 @@ class SqliteLedger(Ledger):
         self.read_only = read_only
         self._clock = clock
         self._wait = busy_timeout
-        self._sql = load_queries("sqlite")
-        self._connection: aiosqlite.Connection | None = None
+        self._connection: SqliteConnection | None = None
+        self._leases: SqliteConnection | None = None
         self._pid = 0
 
     async def open(self) -> None:
         if self._connection is not None:
             return
+        self._pid = os.getpid()
         try:
             if self.read_only:
                 self._connection = await self._open_for_reading()
             else:
-                self._connection = await self._open_for_writing()
-        except (sqlite3.Error, OSError) as e:
-            raise explain(self.path, e, self._wait) from e
-        self._pid = os.getpid()
+                await self._create()
+                self._connection = await self._connect("settle")
+                self._leases = await self._connect("settle_leases", eager=True)
+        except BaseException as e:
+            await self.close()
+            if isinstance(e, (sqlite3.Error, OSError)):
+                raise explain(self.path, e, self._wait) from e
+            raise
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            try:
-                await connection.close()
-            except sqlite3.Error as e:
-                raise explain(self.path, e, self._wait) from e
+        connections = [self._leases, self._connection]
+        self._leases = self._connection = None
+        if self._pid == os.getpid():
+            for connection in connections:
+                if connection is not None:
+                    await connection.close()
 
     async def write(self, rows: Sequence[UsageRow]) -> None:
         if not rows:
@@ -127,6 +136,66 @@ class SqliteLedger(Ledger):
             deleted += count
         await self._change("forget_calls", what)
         return deleted
+
+    async def budget_status(self, project: str, day: str) -> tuple[int, int]:
+        grant = await self._lease_status(project, day, "")
+        return grant.settled_nanos, grant.leased_nanos
+
+    async def acquire_lease(
+        self,
+        project: str,
+        day: str,
+        owner: str,
+        *,
+        budget_nanos: int,
+        need_nanos: int,
+        want_nanos: int,
+        share: int,
+        expires_at: float,
+    ) -> Grant:
+        budget_nanos, need_nanos = min(budget_nanos, _MOST), min(need_nanos, _MOST)
+        status = await self._lease_status(project, day, owner)
+        left = budget_nanos - status.settled_nanos - status.leased_nanos
+        if left < need_nanos or max(need_nanos, want_nanos) <= 0:
+            # a question, or nothing left for it: no lock is taken
+            return replace(status, granted_nanos=0)
+        granted = await self._change_leases(
+            "acquire_lease",
+            {
+                "project": project,
+                "day": day,
+                "owner": owner,
+                "now": self._clock(),
+                "budget": budget_nanos,
+                "need": need_nanos,
+                "want": min(want_nanos, _MOST),
+                "share": share,
+                "expires_at": expires_at,
+            },
+        )
+        status = await self._lease_status(project, day, owner)
+        return status if granted else replace(status, granted_nanos=0)
+
+    async def return_lease(self, project: str, day: str, owner: str, nanos: int) -> None:
+        what: dict[str, Value] = {
+            "project": project,
+            "day": day,
+            "owner": owner,
+            "nanos": min(nanos, _MOST),
+        }
+        if not await self._change_leases("return_whole_lease", what):
+            await self._change_leases("return_lease", what)
+
+    async def renew_leases(self, owner: str, expires_at: float) -> None:
+        await self._change_leases(
+            "renew_leases", {"owner": owner, "expires_at": expires_at, "now": self._clock()}
+        )
+        await self.delete_dead_leases("")
+
+    async def delete_dead_leases(self, today: str) -> None:
+        what: dict[str, Value] = {"now": self._clock(), "day": today}
+        if await self._fetch("any_dead_lease", what):
+            await self._change_leases("delete_dead_leases", what)
 
     async def costs(
         self, first_day: str, last_day: str, project: str | None = None
@@ -209,22 +278,37 @@ class SqliteLedger(Ledger):
         ]
         return TotalsCheck(kept_from, requests, lines, mismatches)
 
-    async def _open_for_writing(self) -> aiosqlite.Connection:
+    async def _lease_status(self, project: str, day: str, owner: str) -> Grant:
+        """What everybody has spent and leased, and what ``owner`` was granted last."""
+        # beside rows that wait for a lock, except where nothing is ever written
+        connection = self._opened(self._connection if self.read_only else self._leases)
+        ((settled, leased, granted),) = await connection.fetch(
+            "budget_status", {"project": project, "day": day, "owner": owner, "now": self._clock()}
+        )
+        return Grant(granted, settled, leased)
+
+    async def _create(self) -> None:
         if self.path.exists() and not os.access(self.path, os.W_OK) and not self.path.is_dir():
             raise LedgerError(
                 f"the ledger {self.path} cannot be used: it is read-only for this user; make the "
                 "file and its folder writable"
             )
         await asyncio.to_thread(create, self.path, wait=self._wait)
-        connection = await self._connect(f"{self.path.as_uri()}?mode=rw")
-        await connection.executescript(self._sql["settle"])
-        return connection
 
-    async def _open_for_reading(self) -> aiosqlite.Connection:
+    async def _connect(self, settings: str, *, eager: bool = False) -> SqliteConnection:
+        return await SqliteConnection.connect(
+            self.path,
+            f"{self.path.as_uri()}?mode=rw",
+            load_queries("sqlite")[settings],
+            wait=self._wait,
+            eager=eager,
+        )
+
+    async def _open_for_reading(self) -> SqliteConnection:
         if not self.path.exists():
-            connection = await self._connect(":memory:")
-            await connection.executescript(empty_script())
-            return connection
+            return await SqliteConnection.connect(
+                self.path, ":memory:", empty_script(), wait=self._wait
+            )
         uri = f"{self.path.as_uri()}?mode=ro"
         if not os.access(self.path.parent, os.W_OK) and not Path(f"{self.path}-wal").exists():
             # nobody writes it now, and the files that readers share could not be made
@@ -232,7 +316,7 @@ class SqliteLedger(Ledger):
         if not await asyncio.to_thread(self._is_current, uri):
             # made by an older version, or not finished by whoever made it
             await asyncio.to_thread(create, self.path, wait=self._wait)
-        return await self._connect(uri)
+        return await SqliteConnection.connect(self.path, uri, wait=self._wait)
 
     def _is_current(self, uri: str) -> bool:
         connection = sqlite3.connect(uri, timeout=self._wait, isolation_level=None, uri=True)
@@ -241,37 +325,25 @@ class SqliteLedger(Ledger):
         finally:
             connection.close()
 
-    async def _connect(self, database: str) -> aiosqlite.Connection:
-        connecting = aiosqlite.connect(database, timeout=self._wait, isolation_level=None, uri=True)
-        # a process that ends without closing its ledger must end all the same; what is committed
-        # is safe (aiosqlite/core.py: the thread is no daemon, and waits for work for ever)
-        connecting._thread.daemon = True
-        return await connecting
-
     async def _fetch(
-        self, query: str, parameters: Mapping[str, str | int | None] | None = None
+        self, query: str, parameters: Mapping[str, Value] | None = None
     ) -> list[tuple[Any, ...]]:
-        try:
-            found = await self._open_connection().execute_fetchall(
-                self._sql[query], _storable(parameters or {})
-            )
-        except sqlite3.Error as e:
-            raise explain(self.path, e, self._wait) from e
-        return [tuple(line) for line in found]
+        return await self._opened(self._connection).fetch(query, parameters)
 
-    async def _change(self, query: str, parameters: Mapping[str, str | int | None]) -> int:
+    async def _change(self, query: str, parameters: Mapping[str, Value]) -> int:
+        self._check_writable()
+        return await self._opened(self._connection).change(query, parameters)
+
+    async def _change_leases(self, query: str, parameters: Mapping[str, Value]) -> int:
+        self._check_writable()
+        return await self._opened(self._leases).change(query, parameters)
+
+    def _check_writable(self) -> None:
         if self.read_only:
             raise LedgerError(f"the ledger {self.path} was opened for reading only")
-        try:
-            async with self._open_connection().execute(
-                self._sql[query], _storable(parameters)
-            ) as cursor:
-                return cursor.rowcount
-        except sqlite3.Error as e:
-            raise explain(self.path, e, self._wait) from e
 
-    def _open_connection(self) -> aiosqlite.Connection:
-        if self._connection is None:
+    def _opened(self, connection: SqliteConnection | None) -> SqliteConnection:
+        if connection is None:
             raise LedgerError(
                 f"the ledger {self.path} is not open: `await ledger.open()`, or use "
                 "`async with ledger:`"
@@ -280,7 +352,7 @@ class SqliteLedger(Ledger):
             raise LedgerError(
                 f"the ledger {self.path} was opened before this process was forked; open one here"
             )
-        return self._connection
+        return connection
 
 
 def _page_query(wanted: RowFilter) -> str:
@@ -297,14 +369,6 @@ def _page_query(wanted: RowFilter) -> str:
 
 def _json_array(texts: Sequence[str]) -> str:
     return json.dumps(list(texts), ensure_ascii=False)
-
-
-def _storable(parameters: Mapping[str, str | int | None]) -> dict[str, str | int | None]:
-    """Replace what is no text to SQLite, half of a surrogate pair, in questions as in rows."""
-    return {
-        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for name, value in parameters.items()
-    }
 
 
 def _time_or_none(text: str | None) -> float | None:

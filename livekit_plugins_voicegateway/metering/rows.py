@@ -46,14 +46,21 @@ class RowBuilder:
         prices: Where prices are looked up.
         new_id: Makes a UUIDv7.
         day_of: Gives the calendar day of a Unix time in the configured zone.
+        owner: Id of this process, whose leases pay; None when it leases nothing.
     """
 
     def __init__(
-        self, prices: PriceBook, *, new_id: Callable[[], str], day_of: Callable[[float], str]
+        self,
+        prices: PriceBook,
+        *,
+        new_id: Callable[[], str],
+        day_of: Callable[[float], str],
+        owner: str | None = None,
     ) -> None:
         self._prices = prices
         self._new_id = new_id
         self._day_of = day_of
+        self._owner = owner
         self._reported_unpriced: set[tuple[str, str]] = set()
         self._reported_fault = False
 
@@ -125,6 +132,7 @@ class RowBuilder:
             ttfb_ms=meter.ttfb_ms,
             duration_ms=duration_ms,
             error=fault or meter.error,
+            owner=self._owner,
         )
 
     def learn(self, meter: Meter) -> None:

@@ -52,7 +52,7 @@ class Quantities:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One row of ``usage``. Field order is column order.
+    """One row of ``usage``. Field order is column order; `owner` comes after the ledger's own.
 
     Attributes:
         id: UUIDv7 of this row.
@@ -82,6 +82,8 @@ class UsageRow:
         ttfb_ms: Milliseconds to the first token, audio or transcript; None before it came.
         duration_ms: Milliseconds from start to end, or until now while open.
         error: Type and text of the failure, without secrets; None when there was none.
+        owner: Id of the process that writes the row, whose lease the cost is taken from; None
+            when it leases nothing.
     """
 
     id: str
@@ -110,3 +112,4 @@ class UsageRow:
     ttfb_ms: float | None = None
     duration_ms: float | None = None
     error: str | None = None
+    owner: str | None = None

@@ -30,7 +30,7 @@ def shared_folder() -> Iterator[Path]:
 
 async def pragma(ledger: SqliteLedger, setting: str) -> object:
     """What only the ledger's own connection can be asked."""
-    ((value,),) = await ledger._open_connection().execute_fetchall(f"PRAGMA {setting}")
+    ((value,),) = await ledger._connection._connection.execute_fetchall(f"PRAGMA {setting}")
     return value
 
 

@@ -48,6 +48,7 @@ async def test_a_row_is_read_as_it_was_written(ledger: Ledger) -> None:
         connection_seconds=13.5,
         characters=7,
         error="APIStatusError: 500 “außer Betrieb”",
+        owner="worker-1",
     )
     await ledger.write([row])
     assert await only(ledger) == row

@@ -11,6 +11,12 @@ PRAGMA synchronous = FULL;
 PRAGMA cache_size = -16000;
 PRAGMA journal_size_limit = 67108864;
 
+-- settle_leases --
+-- NORMAL: a lease need not outlive the machine, as no process that holds one does. Nobody waits for
+-- the disk with the write lock in hand, and what is written next with FULL takes it along.
+PRAGMA synchronous = NORMAL;
+PRAGMA journal_size_limit = 67108864;
+
 -- begin --
 -- Takes the write lock, waiting for whoever holds it.
 BEGIN IMMEDIATE;

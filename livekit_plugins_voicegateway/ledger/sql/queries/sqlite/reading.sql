@@ -100,7 +100,8 @@ LIMIT :limit;
 SELECT
     id, request_id, started_at, ended_at, day, project, modality, provider, model, requested_model,
     status, estimated, room, job_id, speech_id, audio_seconds, connection_seconds, input_tokens,
-    cached_input_tokens, output_tokens, characters, cost_nanos, price, ttfb_ms, duration_ms, error
+    cached_input_tokens, output_tokens, characters, cost_nanos, price, ttfb_ms, duration_ms, error,
+    owner
 FROM usage
 WHERE id IN (SELECT value FROM json_each(:ids))
 ORDER BY started_at DESC, id DESC;

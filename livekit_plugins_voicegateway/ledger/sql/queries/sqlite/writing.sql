@@ -14,7 +14,7 @@ INSERT INTO usage (
     id, request_id, started_at, ended_at, day, project, modality, provider, model, requested_model,
     status, estimated, room, job_id, speech_id, audio_seconds, connection_seconds, input_tokens,
     cached_input_tokens, output_tokens, characters, cost_nanos, price, ttfb_ms, duration_ms, error,
-    updated_at
+    owner, updated_at
 )
 SELECT
     json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
@@ -25,7 +25,8 @@ SELECT
     json_extract(value, '$[15]'), json_extract(value, '$[16]'), json_extract(value, '$[17]'),
     json_extract(value, '$[18]'), json_extract(value, '$[19]'), json_extract(value, '$[20]'),
     json_extract(value, '$[21]'), json_extract(value, '$[22]'), json_extract(value, '$[23]'),
-    json_extract(value, '$[24]'), json_extract(value, '$[25]'), :now
+    json_extract(value, '$[24]'), json_extract(value, '$[25]'),
+    json_extract(value, '$[26]'), :now
 FROM (SELECT value FROM json_each(:rows) LIMIT -1)
 WHERE true
 ON CONFLICT (id) DO UPDATE SET
@@ -54,6 +55,7 @@ ON CONFLICT (id) DO UPDATE SET
     ttfb_ms = excluded.ttfb_ms,
     duration_ms = excluded.duration_ms,
     error = excluded.error,
+    owner = excluded.owner,
     updated_at = excluded.updated_at,
     stale = 0
 WHERE CASE
