@@ -29,8 +29,14 @@ if TYPE_CHECKING:
         WeightsDownloadError as WeightsDownloadError,
         WeightsMissingError as WeightsMissingError,
     )
+    from .signals import (
+        BudgetExceededError as BudgetExceededError,
+        BudgetThrottleSignal as BudgetThrottleSignal,
+    )
 
 _HOME = {
+    "BudgetExceededError": ".signals",
+    "BudgetThrottleSignal": ".signals",
     "ConfigError": ".errors",
     "InvalidQueryError": ".errors",
     "LedgerError": ".errors",

@@ -10,17 +10,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import is_given
 
+from .admission import Verdict
+from .budgets import Hold
 from .gateway import Gateway, current_gateway
 from .log import logger
 from .metering.meter import Request
-from .metering.usage import Modality
+from .metering.usage import Modality, Quantities
 from .projects import Project, get_project
 from .router import ModelSpec, parse_model
+
+if TYPE_CHECKING:
+    from .pricing.book import Price
 
 __all__ = [
     "Delegate",
@@ -45,12 +51,24 @@ class Delegate(Generic[M]):
         spec: What the application asked for.
         project: Who pays.
         metered: False for an adapter, whose members meter for themselves.
+        price: What it costs, once that is known; found on the recorder's thread.
+        stands_in_for: The model string that the application asked for, when this is the local
+            fallback.
     """
 
     instance: M
     spec: ModelSpec
     project: Project
     metered: bool = True
+    price: Price | None = None
+    stands_in_for: str | None = None
+
+    def cost(self, quantities: Quantities) -> int:
+        """What ``quantities`` would cost, in nano-dollars; 1 while nobody knows, 0 if free."""
+        if self.price is None:
+            return 0 if self.spec.route.provider in ("local", "ollama") else 1
+        cost = self.price.cost(quantities)
+        return 1 if cost is None else cost
 
     @property
     def model(self) -> str:
@@ -88,6 +106,7 @@ class Delegates(Generic[M]):
         self._built: dict[str, Delegate[M]] = {}
         self._lock = threading.Lock()
         self._served: Delegate[M] | None = None
+        self._fallbacks: dict[str, Delegate[M] | None] = {}
         self.gateway: Gateway = current_gateway()
         self.spec = spec
         chosen = project if project is not None else get_project()
@@ -124,13 +143,99 @@ class Delegates(Generic[M]):
 
     def request(self, delegate: Delegate[M], *, streaming: bool = True) -> Request:
         """Describe a request to ``delegate`` that begins now."""
-        return self.gateway.request(
+        request = self.gateway.request(
             self._modality,
             delegate.spec,
             delegate.project,
             model=delegate.model,
             streaming=streaming,
         )
+        if delegate.stands_in_for is not None:
+            request = replace(request, requested_model=delegate.stands_in_for)
+        return request
+
+    async def admit(
+        self, delegate: Delegate[M], quantities: Quantities
+    ) -> tuple[Verdict, Delegate[M]]:
+        """Ask the project's budget for a request; may wait a moment for the ledger.
+
+        Args:
+            delegate: Who would serve.
+            quantities: What the request is expected to use.
+
+        Returns:
+            The verdict, and who serves: the local fallback when the budget is spent and throttles.
+            A verdict with ``refused`` set and the same delegate is a refusal.
+        """
+        if not self._budgeted(delegate):
+            return Verdict(), delegate
+        try:
+            admission = self.gateway.admission
+            verdict = await admission.decide(delegate.project, delegate.cost(quantities))
+            return self._served_by(delegate, verdict)
+        except Exception:
+            return self._without_budget(delegate)
+
+    def admit_now(
+        self, delegate: Delegate[M], quantities: Quantities
+    ) -> tuple[Verdict, Delegate[M]]:
+        """Like `admit`, decided without waiting: what would have to wait is let through."""
+        if not self._budgeted(delegate):
+            return Verdict(), delegate
+        try:
+            admission = self.gateway.admission
+            verdict = admission.decide_now(delegate.project, delegate.cost(quantities))
+            return self._served_by(delegate, verdict)
+        except Exception:
+            return self._without_budget(delegate)
+
+    def extend(
+        self, delegate: Delegate[M], hold: Hold | None, quantities: Quantities
+    ) -> tuple[Verdict, Delegate[M]]:
+        """Ask the budget for the next stretch of a running stream, without waiting."""
+        admission = self.gateway.admission
+        verdict = admission.extended(delegate.project, hold, delegate.cost(quantities))
+        return self._served_by(delegate, verdict)
+
+    def untaken(self, delegate: Delegate[M]) -> Hold | None:
+        """A hold of nothing, so that what a further attempt costs counts too."""
+        budget = self.gateway.budgets.of(delegate.project) if self._budgeted(delegate) else None
+        return budget.untaken() if budget is not None else None
+
+    def _budgeted(self, delegate: Delegate[M]) -> bool:
+        return (
+            delegate.project.daily_budget is not None
+            and delegate.metered
+            and self.gateway.config.cost_tracking.enabled
+        )
+
+    def _served_by(self, delegate: Delegate[M], verdict: Verdict) -> tuple[Verdict, Delegate[M]]:
+        if verdict.throttled:
+            fallback = self.fallback(delegate)
+            if fallback is not None:
+                return Verdict(), fallback
+        return verdict, delegate
+
+    def _without_budget(self, delegate: Delegate[M]) -> tuple[Verdict, Delegate[M]]:
+        logger.exception(
+            "VoiceGateway could not ask a budget; the request goes on. Please report this."
+        )
+        return Verdict(), delegate
+
+    def fallback(self, delegate: Delegate[M]) -> Delegate[M] | None:
+        """The local model that takes over from ``delegate``; None when there is none."""
+        project = delegate.project
+        if project.id not in self._fallbacks:
+            made = self.gateway.fallback(self._modality, project)
+            if made is None:
+                self._fallbacks[project.id] = None
+            else:
+                spec, instance = made
+                self._listen(instance)
+                self._fallbacks[project.id] = Delegate(
+                    instance, spec, project, stands_in_for=delegate.spec.route.requested
+                )
+        return self._fallbacks[project.id]
 
     def update(self, spec: ModelSpec, changes: Mapping[str, Any]) -> list[Delegate[M]]:
         """Serve later requests as ``spec`` says, and running ones if the plugin can.
@@ -164,6 +269,8 @@ class Delegates(Generic[M]):
         self.spec = spec
         for delegate in self._built.values():
             delegate.spec = spec
+            if delegate.price is not None:
+                self.gateway.recorder.submit(partial(self._find_price, delegate))
         return []
 
     def _rebuild(self, spec: ModelSpec) -> list[Delegate[M]]:
@@ -180,8 +287,10 @@ class Delegates(Generic[M]):
     async def aclose(self) -> None:
         """Stop listening to the delegates, and close them."""
         built, self._built = self._built, {}
-        for delegate in built.values():
-            await self.retire(delegate)
+        fallbacks, self._fallbacks = self._fallbacks, {}
+        for delegate in (*built.values(), *fallbacks.values()):
+            if delegate is not None:
+                await self.retire(delegate)
 
     async def retire(self, delegate: Delegate[M]) -> None:
         """Stop listening to a delegate, and close it."""
@@ -195,14 +304,25 @@ class Delegates(Generic[M]):
             instance: Any = self._assemble(self.spec, project)
         else:
             instance = self.gateway.build(self._modality, self.spec, project)
-        instance.on("metrics_collected", self._forward_metrics)
-        instance.on("error", self._forward_error)
+        self._listen(instance)
         delegate: Delegate[M] = Delegate(
             instance, self.spec, project, metered=self._assemble is None
         )
         if self._prepare is not None:
             self._prepare(delegate)
+        if project.daily_budget is not None and delegate.metered:
+            self.gateway.budgets.of(project)
+            self.gateway.recorder.submit(lambda: self._find_price(delegate))
         return delegate
+
+    def _find_price(self, delegate: Delegate[M]) -> None:
+        delegate.price = self.gateway.price(
+            self._modality, delegate.spec, delegate.project, model=delegate.model
+        )
+
+    def _listen(self, instance: Any) -> None:
+        instance.on("metrics_collected", self._forward_metrics)
+        instance.on("error", self._forward_error)
 
     def _forward_metrics(self, *args: Any) -> None:
         self._owner.emit("metrics_collected", *args)

@@ -18,20 +18,24 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .admission import Admission
+from .budgets import Budgets
 from .config import Config, load_config
 from .errors import UnpricedModelError
 from .log import logger
 from .metering.ids import uuid7
-from .metering.meter import Meter, Request
+from .metering.meter import Meter, RefusedMeter, Request
 from .metering.recorder import Recorder
 from .metering.rows import RowBuilder
 from .metering.usage import Modality
 from .pricing.book import PriceBook
 from .projects import Project, resolve_project
-from .router import ModelSpec, Router
+from .provider_options import MODALITIES
+from .router import ModelSpec, Router, option_block, parse_model
 
 if TYPE_CHECKING:
     from .ledger import Ledger
+    from .pricing.book import Price
 
 __all__ = ["Gateway", "current_gateway", "install"]
 
@@ -70,9 +74,17 @@ class Gateway:
             {project.id: project.pricing for project in self.config.projects.values()},
         )
         days = self.config.days
+        tracking = self.config.cost_tracking
+        owner = new_id()
+        rows = RowBuilder(self.prices, new_id=new_id, day_of=days.day_of, owner=owner)
+        self.expectations = rows.expectations
+        self.budgets = Budgets(days, owner, clock=clock, wake=self._hurry)
+        self.budgets.on_near = self._prewarm_fallbacks
+        self.admission = Admission(self.budgets, tracking.on_ledger_failure)
         self.recorder = Recorder(
             self._open_ledger,
-            RowBuilder(self.prices, new_id=new_id, day_of=days.day_of),
+            rows,
+            budgets=self.budgets if tracking.enabled else None,
             day_of=days.day_of,
             day_start=lambda day: days.bounds(day)[0],
             clock=clock,
@@ -105,17 +117,29 @@ class Gateway:
         tracking = self.config.cost_tracking
         if tracking.enabled and tracking.unpriced == "block":
             model = spec.route.model or str(getattr(instance, "model", ""))
-            price = self.prices.find(
-                modality,
-                spec.route.provider,
-                model,
-                project=project.id,
-                variant=self.router.language(spec) if modality == "stt" else None,
-                day=datetime.date.fromisoformat(self.config.days.day_of(self.clock())),
-            )
-            if price is None:
+            if self.price(modality, spec, project, model=model) is None:
                 raise UnpricedModelError(spec.route.requested)
         return instance
+
+    def price(
+        self, modality: Modality, spec: ModelSpec, project: Project, *, model: str
+    ) -> Price | None:
+        """What a model costs the project today. May block: the first LLM price imports a library.
+
+        Args:
+            modality: Which kind of model it is.
+            spec: What the application asked for.
+            project: Who pays.
+            model: The model's name for the ledger.
+        """
+        return self.prices.find(
+            modality,
+            spec.route.provider,
+            model,
+            project=project.id,
+            variant=self.router.language(spec) if modality == "stt" else None,
+            day=datetime.date.fromisoformat(self.config.days.day_of(self.clock())),
+        )
 
     def request(
         self,
@@ -147,6 +171,32 @@ class Gateway:
         if self.config.cost_tracking.enabled:
             self.recorder.track(meter)
 
+    def reject(self, request: Request, error: BaseException) -> None:
+        """Record a request that a budget refused."""
+        meter = RefusedMeter(request, clock=self.clock, monotonic=self.monotonic)
+        meter.close("rejected", error)
+        self.track(meter)
+
+    def prewarm(self) -> None:
+        """Load the local models that take over for projects that throttle, in the background."""
+        for project in self.config.projects.values():
+            if project.daily_budget is not None and project.budget_action == "throttle":
+                self._prewarm_fallbacks(project)
+
+    def fallback(self, modality: Modality, project: Project) -> tuple[ModelSpec, Any] | None:
+        """Make the model that takes over for a project; None when there is none, or it fails."""
+        text = project.fallback.model(modality)
+        if text is None:
+            return None
+        spec = ModelSpec(parse_model(modality, text))
+        try:
+            if self._weights_missing(spec, project):
+                return None
+            return spec, self.router.build(modality, spec, project)
+        except Exception as e:
+            logger.warning("%s cannot take over for project %r: %s", text, project.id, e)
+            return None
+
     async def flush(self, timeout: float = SHUTDOWN_FLUSH) -> bool:
         """Write all usage that is known now.
 
@@ -165,6 +215,35 @@ class Gateway:
     def close(self, timeout: float = 5.0) -> None:
         """Write all usage and end the recorder; blocks for ``timeout`` seconds at most."""
         self.recorder.close(timeout)
+
+    def _hurry(self) -> None:
+        if self.config.cost_tracking.enabled:
+            self.recorder.hurry()
+
+    def _prewarm_fallbacks(self, project: Project) -> None:
+        for modality in MODALITIES:
+            made = self.fallback(modality, project)
+            if made is not None and modality != "llm":
+                made[1].prewarm()
+
+    def _weights_missing(self, spec: ModelSpec, project: Project) -> bool:
+        if spec.route.provider != "local":
+            return False
+        from .local import missing_weights
+
+        options = self.config.provider_options(project.id, option_block(spec.route))
+        modality: Modality = "stt" if spec.route.model.startswith("whisper") else "tts"
+        found = options.resolve(modality, self.env) if options is not None else {}
+        missing = missing_weights(spec.route.model, found)
+        if missing:
+            logger.warning(
+                "%s cannot take over for project %r: %s. Run `voicegw download-files %s`.",
+                spec.route.requested,
+                project.id,
+                "; ".join(missing),
+                spec.route.requested,
+            )
+        return bool(missing)
 
     async def _open_ledger(self) -> Ledger:
         # here and not at import: only a process that records needs a database driver

@@ -21,7 +21,16 @@ from .llm import LLM
 from .stt import STT
 from .tts import TTS
 
-__all__ = ["LLM", "STT", "TTS", "get_project", "set_project", "use_project"]
+__all__ = [
+    "LLM",
+    "STT",
+    "TTS",
+    "check_budget",
+    "get_project",
+    "prewarm",
+    "set_project",
+    "use_project",
+]
 
 
 def set_project(project: str) -> None:
@@ -55,6 +64,32 @@ def use_project(project: str) -> Iterator[None]:
     """
     with _projects.use_project(project, current_gateway().config.projects):
         yield
+
+
+def check_budget(project: str | None = None) -> None:
+    """Raise what a request would raise now because of a spent budget, without making one.
+
+    For an application that wants to choose by itself: play a message, use a cheaper model.
+
+    Args:
+        project: Id of a project; the active one when it is left out.
+
+    Raises:
+        BudgetExceededError: The budget is spent and the action is ``block``.
+        BudgetThrottleSignal: The budget is spent and the action is ``throttle``.
+        UnknownProjectError: There is no such project.
+    """
+    gateway = current_gateway()
+    gateway.admission.check(gateway.active_project(project))
+
+
+def prewarm() -> None:
+    """Load the local models that take over when a budget is spent, in the background.
+
+    For a worker's ``setup_fnc``, so that the swap does not wait for weights. Does nothing for
+    projects without a budget, or whose ``budget_action`` is not ``throttle``.
+    """
+    current_gateway().prewarm()
 
 
 def __getattr__(name: str) -> Any:

@@ -36,9 +36,12 @@ from .log import logger
 from .metering.attempts import reached_provider, watch_attempts, watch_events
 from .metering.estimates import Prompt, calibration_for
 from .metering.meter import CompletionMeter
+from .metering.usage import Quantities
 
 if TYPE_CHECKING:
     from livekit.agents.llm.chat_context import MetricsMetadata
+
+    from .budgets import Hold
 
 __all__ = ["LLM", "LLMStream"]
 
@@ -210,6 +213,7 @@ class LLMStream(llm.LLMStream):
         self._inner: llm.LLMStream | None = None
         self._inner_error: BaseException | None = None
         self._meter: CompletionMeter | None = None
+        self._hold: Hold | None = None
         self._request = delegates.request(self._delegate)
         self._caller_span = trace.get_current_span()
         super().__init__(
@@ -232,7 +236,7 @@ class LLMStream(llm.LLMStream):
         return self._inner.tools if self._inner is not None else self._tools
 
     async def _run(self) -> None:
-        delegate = self._delegate
+        delegate = await self._admitted()
         status: Literal["completed", "cancelled", "failed"] = "completed"
         error: BaseException | None = None
         try:
@@ -240,7 +244,7 @@ class LLMStream(llm.LLMStream):
                 chat_ctx=self._chat_ctx,
                 tools=self._tools,
                 conn_options=self._delegate_options,
-                **_accepted(delegate.instance, self._chat_options),
+                **_accepted(delegate, self._chat_options),
             )
             # llm.FallbackAdapter sets it on the object that chat() returned
             inner._retry_on_chunk_sent = self._retry_on_chunk_sent
@@ -262,6 +266,36 @@ class LLMStream(llm.LLMStream):
         finally:
             if self._meter is not None:
                 self._meter.close(status, error)
+            if self._hold is not None:
+                self._hold.release()  # it was admitted, and no attempt began
+
+    async def _admitted(self) -> Delegate[llm.LLM[Any]]:
+        """Who serves, when the project's budget has been asked.
+
+        Raises:
+            BudgetExceededError: The budget is spent, and nothing may serve.
+            BudgetThrottleSignal: The budget is spent, and there is no local fallback.
+        """
+        request = self._request
+        key = (request.project, request.provider, request.model)
+        expectations = self._delegates.gateway.expectations
+        verdict, delegate = await self._delegates.admit(
+            self._delegate,
+            Quantities(
+                input_tokens=expectations.prompt_tokens(*key, self._chat_ctx.items),
+                output_tokens=expectations.answer_tokens(*key),
+            ),
+        )
+        if verdict.refused is not None:
+            self._delegates.gateway.reject(request, verdict.refused)
+            raise verdict.refused
+        self._hold = verdict.hold
+        if delegate is not self._delegate:
+            self._delegate = delegate
+            self._request = dataclasses.replace(
+                self._delegates.request(delegate), request_id=request.request_id
+            )
+        return delegate
 
     def attempt_began(self) -> None:
         """One row for each attempt that may be billed: see `metering.attempts`."""
@@ -283,6 +317,10 @@ class LLMStream(llm.LLMStream):
                 monotonic=self._delegates.gateway.monotonic,
             )
             meter.sent = True
+            if self._meter is None:
+                meter.hold, self._hold = self._hold, None
+            else:
+                meter.hold = self._delegates.untaken(self._delegate)
             self._delegates.gateway.track(meter)
             self._meter = meter
         except Exception:
@@ -319,12 +357,15 @@ class LLMStream(llm.LLMStream):
         super()._emit_error(api_error, recoverable)
 
 
-def _accepted(instance: llm.LLM[Any], options: dict[str, Any]) -> dict[str, Any]:
+def _accepted(delegate: Delegate[llm.LLM[Any]], options: dict[str, Any]) -> dict[str, Any]:
     """The options that this plugin's ``chat`` takes."""
-    parameters = inspect.signature(instance.chat).parameters
+    if delegate.stands_in_for is not None:
+        # options of the cloud model, which Ollama would not know
+        options = {name: value for name, value in options.items() if name != "extra_kwargs"}
+    parameters = inspect.signature(delegate.instance.chat).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return options
     accepted = {name: value for name, value in options.items() if name in parameters}
     for name in options.keys() - accepted.keys():
-        logger.warning("%s takes no %s= in chat(); it has no effect", instance.label, name)
+        logger.warning("%s takes no %s= in chat(); it has no effect", delegate.instance.label, name)
     return accepted

@@ -6,11 +6,13 @@ and what cannot be read there stands in `providers`. The router decides whose ke
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -46,7 +48,7 @@ from .providers import (
 if TYPE_CHECKING:
     from .projects import Project
 
-__all__ = ["ModelSpec", "Route", "Router", "parse_model"]
+__all__ = ["ModelSpec", "Route", "Router", "option_block", "parse_model"]
 
 _KIND = {"stt": "speech-to-text", "llm": "language", "tts": "text-to-speech"}
 _LOCAL = {
@@ -156,7 +158,7 @@ class Router:
             ConfigError: The configuration names options that the plugin does not take.
         """
         construct = self._constructor(modality, spec.route)
-        block = _option_block(spec.route)
+        block = option_block(spec.route)
         self._check_options(block)
         accepted = _parameters(construct)
         arguments = self._configured(modality, block, project)
@@ -357,7 +359,37 @@ def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[s
 def _plugin(provider: str) -> Any:
     if not _installed(provider):
         return None
-    return importlib.import_module(f"livekit.plugins.{provider}")
+    with _registration_from_any_thread():
+        return importlib.import_module(f"livekit.plugins.{provider}")
+
+
+_registering = threading.Lock()
+
+
+@contextlib.contextmanager
+def _registration_from_any_thread() -> Iterator[None]:
+    """Let a plugin that is imported now register itself, also in a job that is a thread.
+
+    A plugin registers when it is imported, and ``Plugin.register_plugin`` refuses that anywhere but
+    on the main thread (``plugin.py``). LiveKit's console, and a worker on Windows, run jobs in
+    threads, and ours is the first to import the plugin there.
+    """
+    if threading.current_thread() is threading.main_thread():
+        yield
+        return
+    from livekit.agents import Plugin
+
+    def register(cls: type[Plugin], plugin: Plugin) -> None:
+        cls.registered_plugins.append(plugin)
+        cls.emitter.emit("plugin_registered", plugin)
+
+    with _registering:
+        checked = Plugin.__dict__["register_plugin"]
+        Plugin.register_plugin = classmethod(register)  # type: ignore[assignment, method-assign]
+        try:
+            yield
+        finally:
+            Plugin.register_plugin = checked  # type: ignore[method-assign]
 
 
 def _installed(provider: str) -> bool:
@@ -403,7 +435,7 @@ def _local_constructors(modality: Modality, model: str | None) -> Iterator[Calla
         yield local.KokoroTTS
 
 
-def _option_block(route: Route) -> str:
+def option_block(route: Route) -> str:
     """The key under ``providers:`` where the options of a model stand."""
     if route.provider == "local":
         return route.model.partition("-")[0]

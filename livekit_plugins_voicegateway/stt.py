@@ -1,7 +1,7 @@
 """``inference.STT``: a LiveKit STT that belongs to a project, delegates to a plugin, and meters.
 
-Audio goes from the caller straight to the delegate's stream, in the same call that the caller
-makes, so that a frame costs one addition more than it does on the plugin itself.
+Everything that livekit-agents reads on an STT is overridden, because ``__getattr__`` would only
+answer for names that the base class lacks. Streams are in `stt_stream`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import asyncio
 import contextvars
 import dataclasses
 import weakref
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from livekit.agents import stt
 from livekit.agents.types import (
@@ -23,8 +22,6 @@ from livekit.agents.types import (
 from livekit.agents.utils import AudioBuffer, is_given
 from livekit.agents.utils.audio import calculate_audio_duration
 
-from livekit import rtc
-
 from .delegates import (
     Delegate,
     Delegates,
@@ -35,15 +32,15 @@ from .delegates import (
     note_without_effect,
     respell,
 )
-from .metering.attempts import reached_provider, watch_attempts
+from .metering.attempts import reached_provider
 from .metering.meter import TranscriptionMeter
+from .stt_stream import RecognizeStream
 
 if TYPE_CHECKING:
     import aiohttp
     from livekit.agents import vad
     from livekit.agents.llm.chat_context import MetricsMetadata
     from livekit.agents.voice.events import ConversationItemAddedEvent
-    from pydantic import BaseModel
 
     from .metering.meter import Request
     from .projects import Project
@@ -249,7 +246,7 @@ class STT(stt.STT[Any]):
             self._delegates,
             language=language,
             conn_options=connect_options(self._own_conn_options, conn_options),
-            keyterms=bool(self._session_keyterms),
+            keyterms=self._session_keyterms,
         )
         self._streams.add(stream)
         return stream
@@ -345,166 +342,3 @@ def _meter_recognitions(delegate: Delegate[stt.STT[Any]]) -> None:
         return event
 
     instance._recognize_impl = attempt
-
-
-class RecognizeStream(stt.RecognizeStream):
-    """A transcription stream: the delegate's stream, metered on its way through."""
-
-    def __init__(
-        self,
-        owner: STT,
-        delegates: Delegates[stt.STT[Any]],
-        *,
-        language: NotGivenOr[str],
-        conn_options: APIConnectOptions,
-        keyterms: bool,
-    ) -> None:
-        self._delegates = delegates
-        self._delegate = delegate = delegates.current()
-        self._inner_error: BaseException | None = None
-        self._inner: stt.RecognizeStream = delegate.instance.stream(
-            language=language, conn_options=conn_options
-        )
-        delegates.serves(delegate)
-        self._meter = self._begin(language, keyterms)
-        watch_attempts(self._inner, self)
-        super().__init__(stt=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
-        # nobody but the caller reads the events, so the base's tee is not needed
-        self._event_aiter = self._event_ch
-
-    def push_frame(self, frame: rtc.AudioFrame) -> None:
-        """Push audio to be recognized."""
-        self._inner.push_frame(frame)
-        self._meter.push(frame.duration)
-
-    def flush(self) -> None:
-        """Mark the end of the current segment."""
-        self._inner.flush()
-
-    def end_input(self) -> None:
-        """Mark the end of input: no more audio will be pushed."""
-        self._inner.end_input()
-        self._input_ch.close()
-
-    @property
-    def start_time_offset(self) -> float:
-        """Seconds to add to the times of transcripts."""
-        return self._inner.start_time_offset
-
-    @start_time_offset.setter
-    def start_time_offset(self, value: float) -> None:
-        self._inner.start_time_offset = value
-
-    @property
-    def start_time(self) -> float:
-        """Unix time at which the stream's audio begins."""
-        return self._inner.start_time
-
-    @start_time.setter
-    def start_time(self, value: float) -> None:
-        self._inner.start_time = value
-
-    @property
-    def context(self) -> BaseModel | None:
-        """What the plugin has learned about the speaker."""
-        return self._inner.context
-
-    @context.setter
-    def context(self, value: BaseModel | None) -> None:
-        self._inner.context = value
-
-    async def aclose(self) -> None:
-        """Close this stream immediately."""
-        # ours first: the delegate's own monitor then reads its last events, as it would without us
-        await super().aclose()
-        await self._inner.aclose()
-        self._finish("completed")
-
-    def __getattr__(self, name: str) -> Any:
-        # only what the plugin's stream has on top of LiveKit's
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-    async def _run(self) -> None:
-        send = self._event_ch.send_nowait
-        try:
-            async for event in self._inner:
-                if event.alternatives:
-                    self._meter.first_result()
-                elif event.type == stt.SpeechEventType.RECOGNITION_USAGE:
-                    self._count_tokens(event)
-                send(event)
-        except Exception as e:
-            self._inner_error = e
-            self._finish("failed", e)
-            raise
-        else:
-            self._finish("completed")
-
-    def attempt_began(self) -> None:
-        """A connection to the provider begins: see `metering.attempts`."""
-        self._meter.connected()
-
-    def attempt_ended(self, error: BaseException | None) -> None:
-        """The connection is over."""
-        self._meter.disconnected()
-
-    def respecified(self) -> None:
-        """The model behind this stream may have changed: what follows gets a row of its own."""
-        before, spec = self._meter.request, self._delegate.spec
-        if (before.model, before.requested_model) == (
-            self._delegate.model,
-            spec.route.requested,
-        ):
-            return
-        self._finish("completed")
-        self._meter = self._begin(NOT_GIVEN, self._meter.keyterms, before.request_id)
-        self._meter.connected()
-
-    def _begin(
-        self, language: NotGivenOr[str], keyterms: bool, request_id: str | None = None
-    ) -> TranscriptionMeter:
-        delegates, delegate = self._delegates, self._delegate
-        request = delegates.request(delegate)
-        if is_given(language):
-            request = dataclasses.replace(request, variant=str(language))
-        if request_id is not None:
-            request = dataclasses.replace(request, request_id=request_id)
-        meter = TranscriptionMeter(
-            request, clock=delegates.gateway.clock, monotonic=delegates.gateway.monotonic
-        )
-        meter.keyterms = keyterms or bool(delegate.spec.extra.get("keyterm"))
-        meter.unsent_seconds = self._unsent_seconds
-        if delegate.metered:
-            delegates.gateway.track(meter)
-        return meter
-
-    def _finish(
-        self, status: Literal["completed", "failed"], error: BaseException | None = None
-    ) -> None:
-        if self._meter.status == "open":
-            self._meter.audio_seconds -= self._unsent_seconds()
-            self._meter.unsent_seconds = None
-            self._meter.close(status, error)
-
-    def _unsent_seconds(self) -> float:
-        """Seconds of audio that wait in the delegate's queue: not sent, so not billed."""
-        queue = self._inner._input_ch._queue
-        try:
-            return sum(item.duration for item in list(queue) if isinstance(item, rtc.AudioFrame))
-        except RuntimeError:  # the loop has changed it meanwhile; the next reading will do
-            return 0.0
-
-    def _count_tokens(self, event: stt.SpeechEvent) -> None:
-        usage = event.recognition_usage
-        if usage is not None and (usage.input_tokens or usage.output_tokens):
-            self._meter.report_tokens(usage.input_tokens, usage.output_tokens)
-
-    async def _metrics_monitor_task(self, event_aiter: AsyncIterable[stt.SpeechEvent]) -> None:
-        """The delegate's stream emits the metrics."""
-
-    def _emit_error(self, api_error: Exception, recoverable: bool) -> None:
-        if api_error is self._inner_error:
-            return  # the delegate has emitted it, and it was passed on
-        super()._emit_error(api_error, recoverable)

@@ -1,19 +1,15 @@
 """``inference.TTS``: a LiveKit TTS that belongs to a project, delegates to a plugin, and meters.
 
-The delegate's audio is passed on frame by frame as it comes, with its timed transcripts and its
-markers, not through a second ``AudioEmitter``: the session hears what it would hear from the
-plugin itself.
+Everything that livekit-agents reads on a TTS is overridden, because ``__getattr__`` would only
+answer for names that the base class lacks. Streams are in `tts_stream`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 from livekit.agents import tts
-from livekit.agents.telemetry import trace_types
 from livekit.agents.types import (
     DEFAULT_API_CONNECT_OPTIONS,
     NOT_GIVEN,
@@ -21,7 +17,6 @@ from livekit.agents.types import (
     NotGivenOr,
 )
 from livekit.agents.utils import is_given
-from opentelemetry import trace
 
 from .delegates import (
     Delegate,
@@ -33,13 +28,12 @@ from .delegates import (
     note_without_effect,
     respell,
 )
-from .metering.attempts import reached_provider, watch_attempts, watch_events
-from .metering.meter import SpeechMeter
+from .tts_stream import ChunkedStream, SynthesizeStream
 
 if TYPE_CHECKING:
     import aiohttp
     from livekit.agents.llm.chat_context import MetricsMetadata
-    from livekit.agents.tts.tts import AudioEmitter, MarkupInfo, SynthesizedAudio
+    from livekit.agents.tts.tts import MarkupInfo
     from livekit.agents.voice.agent_session import SpeechSteeringOptions
 
     from .projects import Project
@@ -269,210 +263,3 @@ class TTS(tts.TTS[Any]):
         if self._own_conn_options is not None:
             options["max_retry_per_tts"] = self._own_conn_options.max_retry
         return tts.FallbackAdapter([first, *others], sample_rate=first.sample_rate, **options)
-
-
-class _Attempts:
-    """Keeps one row for each attempt of a synthesis that may be billed."""
-
-    def __init__(self, delegates: Delegates[tts.TTS[Any]], *, whole_text: bool) -> None:
-        self.delegate = delegates.current()
-        self.characters = 0
-        self.meter: SpeechMeter | None = None
-        self._delegates = delegates
-        self._whole_text = whole_text
-        self._request = delegates.request(self.delegate)
-        delegates.serves(self.delegate)
-
-    def push(self, text: str) -> None:
-        """Text was handed to the delegate."""
-        self.characters += len(text)
-        if self.meter is not None and self.meter.status == "open":
-            self.meter.push(len(text))
-
-    def sent(self) -> None:
-        """Text has left for the provider: an attempt that never sends any costs nothing."""
-        if self.meter is not None:
-            self.meter.sent = True
-
-    def attempt_began(self) -> None:
-        """A retry speaks the whole text again, and the provider bills it again."""
-        if not self.delegate.metered:
-            return
-        if self.meter is None or self.meter.status != "open":
-            gateway = self._delegates.gateway
-            self.meter = SpeechMeter(
-                self._request, clock=gateway.clock, monotonic=gateway.monotonic
-            )
-            gateway.track(self.meter)
-        self.meter.characters = self.characters
-        self.meter.sent = self._whole_text
-
-    def attempt_ended(self, error: BaseException | None) -> None:
-        """A failed attempt that was billed keeps its own row; one that was not is forgotten."""
-        meter = self.meter
-        if meter is None or error is None or isinstance(error, asyncio.CancelledError):
-            return
-        if meter.audio_seconds or (meter.sent and reached_provider(error)):
-            meter.close("failed", error)
-        else:
-            meter.sent = False
-
-    def finish(
-        self,
-        status: Literal["completed", "cancelled", "failed"],
-        inner: tts.ChunkedStream | tts.SynthesizeStream,
-        error: BaseException | None = None,
-    ) -> None:
-        """The synthesis is over."""
-        if self.meter is not None and self.meter.status == "open":
-            self.meter.report_tokens(inner._input_tokens, inner._output_tokens)
-            self.meter.close(status, error)
-
-    def audio(self, event: SynthesizedAudio) -> None:
-        """Audio came back."""
-        if self.meter is not None:
-            self.meter.audio(event.frame.duration)
-
-
-async def _pass_on(
-    stream: ChunkedStream | SynthesizeStream,
-    inner: tts.ChunkedStream | tts.SynthesizeStream,
-    attempts: _Attempts,
-    caller_span: trace.Span,
-) -> None:
-    """Pass the delegate's audio on until it ends, and end the row."""
-    span = stream._tts_request_span = trace.get_current_span()
-    span.set_attribute(trace_types.ATTR_TTS_LABEL, stream._tts.label)
-    send = stream._event_ch.send_nowait
-    try:
-        async for event in inner:
-            send(event)
-    except asyncio.CancelledError:
-        attempts.finish("cancelled", inner)
-        raise
-    except Exception as e:
-        # the delegate has emitted the error, and it was passed on
-        attempts.finish("failed", inner, e)
-        raise
-    attempts.finish("completed", inner)
-    instance = attempts.delegate.instance
-    served: dict[str, Any] = {trace_types.ATTR_GEN_AI_RESPONSE_MODEL: instance.model}
-    if provider := trace_types.gen_ai_provider_name(instance.provider):
-        served[trace_types.ATTR_GEN_AI_PROVIDER_NAME] = provider
-    span.set_attributes(served)
-    caller_span.set_attributes(served)
-
-
-class ChunkedStream(tts.ChunkedStream):
-    """A synthesis of a whole text: the delegate's stream, metered on its way through."""
-
-    _tts_request_span_name: ClassVar[str] = "voicegateway_tts"
-    # the delegate's own request span nests under ours
-    _tts_attempt_span_name: ClassVar[str | None] = None
-
-    def __init__(
-        self,
-        owner: TTS,
-        delegates: Delegates[tts.TTS[Any]],
-        text: str,
-        conn_options: APIConnectOptions,
-    ) -> None:
-        self._attempts = _Attempts(delegates, whole_text=True)
-        self._caller_span = trace.get_current_span()
-        self._inner = self._attempts.delegate.instance.synthesize(text, conn_options=conn_options)
-        self._attempts.push(text)
-        watch_attempts(self._inner, self._attempts)
-        watch_events(self._inner, self._attempts.audio)
-        super().__init__(
-            tts=owner,
-            input_text=text,
-            conn_options=dataclasses.replace(conn_options, max_retry=0),
-        )
-        # nobody but the caller reads the events, so the base's tee is not needed
-        self._event_aiter = self._event_ch
-
-    async def _run(self, output_emitter: AudioEmitter) -> None:
-        raise NotImplementedError("the delegate's stream runs instead")
-
-    async def _main_task(self) -> None:
-        await _pass_on(self, self._inner, self._attempts, self._caller_span)
-
-    async def _metrics_monitor_task(self, event_aiter: AsyncIterable[SynthesizedAudio]) -> None:
-        """The delegate's stream emits the metrics."""
-
-    async def aclose(self) -> None:
-        """Close this stream immediately."""
-        await super().aclose()
-        await self._inner.aclose()
-        self._attempts.finish("cancelled", self._inner)
-
-
-class SynthesizeStream(tts.SynthesizeStream):
-    """A synthesis of text as it comes: the delegate's stream, metered on its way through."""
-
-    _tts_request_span_name: ClassVar[str] = "voicegateway_tts"
-    # the delegate's own request span nests under ours
-    _tts_attempt_span_name: ClassVar[str | None] = None
-
-    def __init__(
-        self, owner: TTS, delegates: Delegates[tts.TTS[Any]], conn_options: APIConnectOptions
-    ) -> None:
-        self._attempts = _Attempts(delegates, whole_text=False)
-        self._caller_span = trace.get_current_span()
-        # made here and not in the task: plugins read TTS._expressive in the constructor, and
-        # the session sets it right before it calls stream() (voice/agent.py)
-        self._inner = self._attempts.delegate.instance.stream(conn_options=conn_options)
-        self._watch_text_sent()
-        watch_attempts(self._inner, self._attempts)
-        watch_events(self._inner, self._attempts.audio)
-        super().__init__(tts=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
-        # nobody but the caller reads the events, so the base's tee is not needed
-        self._event_aiter = self._event_ch
-
-    def push_text(self, token: str) -> None:
-        """Push some text to be spoken."""
-        if not token or self._input_ch.closed:
-            return
-        self._pushed_text += token
-        self._inner.push_text(token)
-        self._attempts.push(token)
-
-    def flush(self) -> None:
-        """Mark the end of the current segment."""
-        self._inner.flush()
-
-    def end_input(self) -> None:
-        """Mark the end of the text."""
-        self._inner.end_input()
-        self._input_ch.close()
-
-    @property
-    def _started_time(self) -> float:
-        # read by tts.FallbackAdapter, and put on each frame for the session's metrics
-        return self._inner._started_time
-
-    @_started_time.setter
-    def _started_time(self, value: float) -> None:
-        """The base's constructor sets it; the delegate's stream knows better."""
-
-    async def _run(self, output_emitter: AudioEmitter) -> None:
-        raise NotImplementedError("the delegate's stream runs instead")
-
-    async def _main_task(self) -> None:
-        await _pass_on(self, self._inner, self._attempts, self._caller_span)
-
-    async def aclose(self) -> None:
-        """Close this stream immediately."""
-        await super().aclose()
-        await self._inner.aclose()
-        self._attempts.finish("cancelled", self._inner)
-
-    def _watch_text_sent(self) -> None:
-        # plugins call it with every piece of text they send (tts/tts.py, for their metrics)
-        mark_started = self._inner._mark_started
-
-        def marked() -> None:
-            self._attempts.sent()
-            mark_started()
-
-        self._inner._mark_started = marked  # type: ignore[method-assign]

@@ -116,12 +116,12 @@ def calibration_for(provider: str, model: str) -> Calibration:
 class Prompt:
     """What a completion was asked: kept until somebody must estimate its tokens."""
 
-    __slots__ = ("_estimate", "_items", "_tools", "calibration")
+    __slots__ = ("_estimate", "_tools", "calibration", "items")
 
     def __init__(
         self, items: Sequence[ChatItem], tools: Sequence[Tool], calibration: Calibration
     ) -> None:
-        self._items = items
+        self.items = items
         self._tools = tools
         self._estimate: int | None = None
         self.calibration = calibration
@@ -130,7 +130,7 @@ class Prompt:
         """Tokens of messages and tools by rule, before calibration."""
         if self._estimate is None:
             self._estimate = (
-                REPLY_OVERHEAD + sum(map(_item_tokens, self._items)) + _tool_tokens(self._tools)
+                REPLY_OVERHEAD + sum(map(_item_tokens, self.items)) + _tool_tokens(self._tools)
             )
         return self._estimate
 

@@ -21,7 +21,16 @@ from .usage import Modality, Quantities, Status
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatChunk, CompletionUsage
 
-__all__ = ["CompletionMeter", "Meter", "Request", "SpeechMeter", "TranscriptionMeter"]
+    from ..budgets import Hold
+
+__all__ = [
+    "CompletionMeter",
+    "Meter",
+    "RefusedMeter",
+    "Request",
+    "SpeechMeter",
+    "TranscriptionMeter",
+]
 
 P = ParamSpec("P")
 S = TypeVar("S", bound="Meter")
@@ -91,6 +100,7 @@ class Meter(ABC):
         status: ``open`` while it runs.
         error: Type and text of the failure.
         fault: A failure of the metering itself, if there was one.
+        hold: What the request holds of its project's budget.
         ttfb_ms: Milliseconds to the first result.
         duration_ms: Milliseconds from start to end; None while it runs.
     """
@@ -103,6 +113,7 @@ class Meter(ABC):
         "ended_at",
         "error",
         "fault",
+        "hold",
         "request",
         "started_at",
         "status",
@@ -126,6 +137,7 @@ class Meter(ABC):
         self.status: Status = "open"
         self.error: str | None = None
         self.fault: str | None = None
+        self.hold: Hold | None = None
         self.ttfb_ms: float | None = None
 
     @property
@@ -162,6 +174,15 @@ class Meter(ABC):
 
         Called on the recorder's thread, also while the request runs.
         """
+
+
+class RefusedMeter(Meter):
+    """A request that a budget refused: it stands in the ledger, and used nothing."""
+
+    __slots__ = ()
+
+    def measure(self) -> tuple[Quantities, bool]:
+        return Quantities(), False
 
 
 class TranscriptionMeter(Meter):

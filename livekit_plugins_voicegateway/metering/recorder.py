@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..log import logger
 from .meter import Meter
@@ -29,6 +29,9 @@ INTERVAL = 0.2
 
 REFRESH = 0.7
 """Seconds after which the row of a running stream is written again."""
+
+IDLE_ROUND = 1.0
+"""Seconds between two rounds while nothing runs but leases have to be kept."""
 
 HEARTBEAT = 10.0
 """Seconds after which an open row is written even if nothing changed, to show that it lives."""
@@ -50,6 +53,20 @@ class RowSink(Protocol):
         """Close the ledger."""
 
 
+class BudgetExchange(Protocol):
+    """The budgets of the process, as far as the recorder knows them."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there are leases to be kept alive."""
+
+    async def exchange(self, ledger: Any) -> None:
+        """Ask the ledger for what is needed, and give back what is not; must not raise."""
+
+    def fail(self, error: BaseException) -> None:
+        """The ledger cannot be asked."""
+
+
 @dataclass(slots=True)
 class _Running:
     meter: Meter
@@ -68,6 +85,7 @@ class Recorder:
         day_start: Unix time at which a calendar day begins.
         clock: Unix time in seconds.
         monotonic: Seconds that never step.
+        budgets: Exchanges its leases with the ledger in each round.
     """
 
     def __init__(
@@ -79,8 +97,10 @@ class Recorder:
         day_start: Callable[[str], float],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        budgets: BudgetExchange | None = None,
     ) -> None:
         self._open_sink = open_sink
+        self._budgets = budgets
         self._rows = rows
         self._day_of = day_of
         self._day_start = day_start
@@ -89,6 +109,7 @@ class Recorder:
 
         self._inbox: deque[Meter] = deque()
         self._tickets: deque[Future[bool]] = deque()
+        self._jobs: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._stopping = False
@@ -110,6 +131,18 @@ class Recorder:
             self._wake.set()
         if self._thread is None:
             self._start()
+
+    def hurry(self) -> None:
+        """Do the next round now: somebody waits for it."""
+        self._hurry.set()
+        self._wake.set()
+        if self._thread is None:
+            self._start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run ``job`` on the recorder's thread soon, for work that must not block a call."""
+        self._jobs.append(job)
+        self.hurry()
 
     def flush(self) -> Future[bool]:
         """Write everything that is known now.
@@ -156,7 +189,8 @@ class Recorder:
         with asyncio.Runner() as runner:
             while not self._stopping:
                 if not self._running and not self._waiting and not self._tickets:
-                    self._wake.wait()
+                    keeping = self._budgets is not None and self._budgets.active
+                    self._wake.wait(IDLE_ROUND if keeping else None)
                 self._hurry.wait(INTERVAL)
                 self._hurry.clear()
                 self._wake.clear()
@@ -178,7 +212,10 @@ class Recorder:
     async def _round(self) -> None:
         tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
         try:
+            while self._jobs:
+                self._jobs.popleft()()
             self._collect(everything=bool(tickets))
+            await self._exchange_leases()  # first: a request may be waiting for it
             await self._write(force=bool(tickets))
         except Exception:
             logger.exception("VoiceGateway's recorder failed; it will try again")
@@ -218,6 +255,11 @@ class Recorder:
         unchanged = running.written is not None and _same_usage(row, running.written)
         if unchanged and tick - running.written_at < HEARTBEAT:
             return
+        hold = running.meter.hold
+        if hold is not None:
+            hold.spend(row.cost_nanos or 0)
+            if row.status != "open":
+                hold.release()
         running.written, running.written_at = row, tick
         self._waiting.pop(row.id, None)
         self._waiting[row.id] = row
@@ -253,6 +295,17 @@ class Recorder:
         if self._failing:
             self._failing = False
             logger.info("VoiceGateway's ledger is back: %d waiting rows written", len(rows))
+
+    async def _exchange_leases(self) -> None:
+        if self._budgets is None or not self._budgets.active:
+            return
+        try:
+            if self._sink is None:
+                self._sink = await self._open_sink()
+        except Exception as e:
+            self._budgets.fail(e)
+        else:
+            await self._budgets.exchange(self._sink)
 
     def _bound(self) -> None:
         excess = len(self._waiting) - WAITING_ROWS

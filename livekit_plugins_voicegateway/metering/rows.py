@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..log import logger
 from .estimates import estimate_speech_tokens, estimate_text_tokens
+from .expectations import Expectations
 from .meter import CompletionMeter, Meter
 from .usage import Quantities, Status, UsageRow
 
@@ -58,6 +59,7 @@ class RowBuilder:
         owner: str | None = None,
     ) -> None:
         self._prices = prices
+        self.expectations = Expectations()
         self._new_id = new_id
         self._day_of = day_of
         self._owner = owner
@@ -85,7 +87,12 @@ class RowBuilder:
         try:
             used, estimated = meter.measure()
             used = _difference(used, part.base)
-            used, estimated, cost_nanos, price = self._price(meter, part, used, estimated)
+            cost_nanos: int | None
+            price: str | None
+            if meter.status == "rejected":
+                cost_nanos, price = 0, None
+            else:
+                used, estimated, cost_nanos, price = self._price(meter, part, used, estimated)
         except Exception as e:
             used, estimated, cost_nanos, price = Quantities(), True, None, None
             fault = f"metering failed: {type(e).__name__}: {e}"
@@ -146,6 +153,14 @@ class RowBuilder:
                     estimate_text_tokens("".join(meter.pieces)),
                     meter.usage.completion_tokens - meter.usage.reasoning_tokens,
                 ),
+            )
+            self.expectations.learn(
+                meter.request.project,
+                meter.request.provider,
+                meter.request.model,
+                items=meter.prompt.items,
+                prompt_tokens=meter.usage.prompt_tokens,
+                answer_tokens=meter.usage.completion_tokens,
             )
         except Exception:
             logger.debug("could not compare an estimate with the reported tokens", exc_info=True)

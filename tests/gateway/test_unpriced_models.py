@@ -17,7 +17,7 @@ PRICED = BLOCK + "pricing: {cartesia/sonic-99: {characters: 10, per: 1000000}}\n
 
 async def test_a_model_without_a_price_is_refused_when_it_is_made(tmp_path: Path) -> None:
     async with Sandbox() as sandbox, gateway_on(sandbox, tmp_path, BLOCK):
-        with pytest.raises(UnpricedModelError, match="cartesia/sonic-99.*pricing:"):
+        with pytest.raises(UnpricedModelError, match=r"cartesia/sonic-99.*pricing:"):
             inference.TTS("cartesia/sonic-99", project="prod")
 
 

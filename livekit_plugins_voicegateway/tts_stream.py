@@ -1,0 +1,307 @@
+"""`ChunkedStream` and `SynthesizeStream`: the streams of ``inference.TTS``.
+
+The delegate's audio is passed on frame by frame as it comes, with its timed transcripts and its
+markers, not through a second ``AudioEmitter``: the session hears what it would hear from the
+plugin itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from livekit.agents import tts
+from livekit.agents.telemetry import trace_types
+from livekit.agents.types import APIConnectOptions
+from opentelemetry import trace
+
+from livekit import rtc
+
+from .delegates import Delegates
+from .metering.attempts import reached_provider, watch_attempts, watch_events
+from .metering.meter import SpeechMeter
+from .metering.usage import Quantities
+
+if TYPE_CHECKING:
+    from livekit.agents.tts.tts import AudioEmitter, SynthesizedAudio
+
+__all__ = ["ChunkedStream", "SynthesizeStream"]
+
+USUAL_CHARACTERS = 120
+"""Characters that a synthesis holds of its budget before its text is known: a long sentence."""
+
+
+class _Attempts:
+    """Keeps one row for each attempt of a synthesis that may be billed."""
+
+    def __init__(self, delegates: Delegates[tts.TTS[Any]], *, text: str | None) -> None:
+        self.characters = 0
+        self.meter: SpeechMeter | None = None
+        self._delegates = delegates
+        self._whole_text = text is not None
+        chosen = delegates.current()
+        characters = len(text) if text is not None else USUAL_CHARACTERS
+        verdict, self.delegate = delegates.admit_now(chosen, Quantities(characters=characters))
+        self._hold = verdict.hold
+        self._request = delegates.request(self.delegate)
+        self.refused = verdict.refused
+        if self.refused is not None:
+            delegates.gateway.reject(self._request, self.refused)
+        else:
+            delegates.serves(self.delegate)
+
+    def push(self, text: str) -> None:
+        """Text was handed to the delegate."""
+        self.characters += len(text)
+        if self.meter is not None and self.meter.status == "open":
+            self.meter.push(len(text))
+
+    def sent(self) -> None:
+        """Text has left for the provider: an attempt that never sends any costs nothing."""
+        if self.meter is not None:
+            self.meter.sent = True
+
+    def attempt_began(self) -> None:
+        """A retry speaks the whole text again, and the provider bills it again."""
+        if not self.delegate.metered:
+            return
+        if self.meter is None or self.meter.status != "open":
+            gateway = self._delegates.gateway
+            first = self.meter is None
+            self.meter = SpeechMeter(
+                self._request, clock=gateway.clock, monotonic=gateway.monotonic
+            )
+            self.meter.hold = self._hold if first else self._delegates.untaken(self.delegate)
+            self._hold = None
+            gateway.track(self.meter)
+        self.meter.characters = self.characters
+        self.meter.sent = self._whole_text
+
+    def attempt_ended(self, error: BaseException | None) -> None:
+        """A failed attempt that was billed keeps its own row; one that was not is forgotten."""
+        meter = self.meter
+        if meter is None or error is None or isinstance(error, asyncio.CancelledError):
+            return
+        if meter.audio_seconds or (meter.sent and reached_provider(error)):
+            meter.close("failed", error)
+        else:
+            meter.sent = False
+
+    def finish(
+        self,
+        status: Literal["completed", "cancelled", "failed"],
+        inner: tts.ChunkedStream | tts.SynthesizeStream | None,
+        error: BaseException | None = None,
+    ) -> None:
+        """The synthesis is over."""
+        if self._hold is not None:
+            self._hold.release()  # it was admitted, and no attempt began
+        if self.meter is not None and self.meter.status == "open":
+            if inner is not None:
+                self.meter.report_tokens(inner._input_tokens, inner._output_tokens)
+            self.meter.close(status, error)
+
+    def audio(self, event: SynthesizedAudio) -> None:
+        """Audio came back."""
+        if self.meter is not None:
+            self.meter.audio(event.frame.duration)
+
+
+async def _pass_on(
+    stream: ChunkedStream | SynthesizeStream,
+    inner: tts.ChunkedStream | tts.SynthesizeStream | None,
+    attempts: _Attempts,
+    caller_span: trace.Span,
+) -> None:
+    """Pass the delegate's audio on until it ends, and end the row.
+
+    Raises:
+        BudgetRefusal: The budget is spent, and nothing may serve.
+    """
+    if inner is None:
+        assert attempts.refused is not None
+        stream._emit_error(attempts.refused, recoverable=False)
+        raise attempts.refused
+    span = stream._tts_request_span = trace.get_current_span()
+    span.set_attribute(trace_types.ATTR_TTS_LABEL, stream._tts.label)
+    send = stream._event_ch.send_nowait
+    resampled = _Resampled(attempts.delegate.instance.sample_rate, stream._tts.sample_rate)
+    try:
+        async for event in inner:
+            if resampled.needed:
+                for part in resampled.push(event):
+                    send(part)
+            else:
+                send(event)
+    except asyncio.CancelledError:
+        attempts.finish("cancelled", inner)
+        raise
+    except Exception as e:
+        # the delegate has emitted the error, and it was passed on
+        attempts.finish("failed", inner, e)
+        raise
+    attempts.finish("completed", inner)
+    instance = attempts.delegate.instance
+    served: dict[str, Any] = {trace_types.ATTR_GEN_AI_RESPONSE_MODEL: instance.model}
+    if provider := trace_types.gen_ai_provider_name(instance.provider):
+        served[trace_types.ATTR_GEN_AI_PROVIDER_NAME] = provider
+    span.set_attributes(served)
+    caller_span.set_attributes(served)
+
+
+class _Resampled:
+    """Brings the local fallback's audio to the rate that the session began with.
+
+    A session builds its own resampler from the first frame only (voice/generation.py).
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self.needed = from_rate != to_rate
+        self._resampler = rtc.AudioResampler(from_rate, to_rate) if self.needed else None
+
+    def push(self, event: SynthesizedAudio) -> list[SynthesizedAudio]:
+        """The audio of ``event`` at the other rate; all of it with the last event."""
+        assert self._resampler is not None
+        frames = self._resampler.push(event.frame)
+        if event.is_final:
+            frames += self._resampler.flush()
+        events = [
+            dataclasses.replace(event, frame=frame, is_final=False, delta_text="")
+            for frame in frames
+        ]
+        if events:
+            events[0].frame.userdata.update(event.frame.userdata)
+            events[0].delta_text = event.delta_text
+            events[-1].is_final = event.is_final
+        return events
+
+
+class ChunkedStream(tts.ChunkedStream):
+    """A synthesis of a whole text: the delegate's stream, metered on its way through."""
+
+    _tts_request_span_name: ClassVar[str] = "voicegateway_tts"
+    # the delegate's own request span nests under ours
+    _tts_attempt_span_name: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        owner: tts.TTS[Any],
+        delegates: Delegates[tts.TTS[Any]],
+        text: str,
+        conn_options: APIConnectOptions,
+    ) -> None:
+        self._attempts = _Attempts(delegates, text=text)
+        self._caller_span = trace.get_current_span()
+        self._inner: tts.ChunkedStream | None = None
+        if self._attempts.refused is None:
+            instance = self._attempts.delegate.instance
+            self._inner = instance.synthesize(text, conn_options=conn_options)
+            self._attempts.push(text)
+            watch_attempts(self._inner, self._attempts)
+            watch_events(self._inner, self._attempts.audio)
+        super().__init__(
+            tts=owner,
+            input_text=text,
+            conn_options=dataclasses.replace(conn_options, max_retry=0),
+        )
+        # nobody but the caller reads the events, so the base's tee is not needed
+        self._event_aiter = self._event_ch
+
+    async def _run(self, output_emitter: AudioEmitter) -> None:
+        raise NotImplementedError("the delegate's stream runs instead")
+
+    async def _main_task(self) -> None:
+        await _pass_on(self, self._inner, self._attempts, self._caller_span)
+
+    async def _metrics_monitor_task(self, event_aiter: AsyncIterable[SynthesizedAudio]) -> None:
+        """The delegate's stream emits the metrics."""
+
+    async def aclose(self) -> None:
+        """Close this stream immediately."""
+        await super().aclose()
+        if self._inner is not None:
+            await self._inner.aclose()
+        self._attempts.finish("cancelled", self._inner)
+
+
+class SynthesizeStream(tts.SynthesizeStream):
+    """A synthesis of text as it comes: the delegate's stream, metered on its way through."""
+
+    _tts_request_span_name: ClassVar[str] = "voicegateway_tts"
+    # the delegate's own request span nests under ours
+    _tts_attempt_span_name: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        owner: tts.TTS[Any],
+        delegates: Delegates[tts.TTS[Any]],
+        conn_options: APIConnectOptions,
+    ) -> None:
+        self._attempts = _Attempts(delegates, text=None)
+        self._caller_span = trace.get_current_span()
+        self._inner: tts.SynthesizeStream | None = None
+        if self._attempts.refused is None:
+            # made here and not in the task: plugins read TTS._expressive in the constructor, and
+            # the session sets it right before it calls stream() (voice/agent.py)
+            instance = self._attempts.delegate.instance
+            self._inner = instance.stream(conn_options=conn_options)
+            self._watch_text_sent(self._inner)
+            watch_attempts(self._inner, self._attempts)
+            watch_events(self._inner, self._attempts.audio)
+        super().__init__(tts=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
+        # nobody but the caller reads the events, so the base's tee is not needed
+        self._event_aiter = self._event_ch
+
+    def push_text(self, token: str) -> None:
+        """Push some text to be spoken."""
+        if not token or self._input_ch.closed:
+            return
+        self._pushed_text += token
+        if self._inner is not None:
+            self._inner.push_text(token)
+            self._attempts.push(token)
+
+    def flush(self) -> None:
+        """Mark the end of the current segment."""
+        if self._inner is not None:
+            self._inner.flush()
+
+    def end_input(self) -> None:
+        """Mark the end of the text."""
+        if self._inner is not None:
+            self._inner.end_input()
+        self._input_ch.close()
+
+    @property
+    def _started_time(self) -> float:
+        # read by tts.FallbackAdapter, and put on each frame for the session's metrics
+        return self._inner._started_time if self._inner is not None else 0.0
+
+    @_started_time.setter
+    def _started_time(self, value: float) -> None:
+        """The base's constructor sets it; the delegate's stream knows better."""
+
+    async def _run(self, output_emitter: AudioEmitter) -> None:
+        raise NotImplementedError("the delegate's stream runs instead")
+
+    async def _main_task(self) -> None:
+        await _pass_on(self, self._inner, self._attempts, self._caller_span)
+
+    async def aclose(self) -> None:
+        """Close this stream immediately."""
+        await super().aclose()
+        if self._inner is not None:
+            await self._inner.aclose()
+        self._attempts.finish("cancelled", self._inner)
+
+    def _watch_text_sent(self, inner: tts.SynthesizeStream) -> None:
+        # plugins call it with every piece of text they send (tts/tts.py, for their metrics)
+        mark_started = inner._mark_started
+
+        def marked() -> None:
+            self._attempts.sent()
+            mark_started()
+
+        inner._mark_started = marked  # type: ignore[method-assign]
