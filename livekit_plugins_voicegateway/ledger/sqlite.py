@@ -13,7 +13,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -138,8 +137,8 @@ class SqliteLedger(Ledger):
         return deleted
 
     async def budget_status(self, project: str, day: str) -> tuple[int, int]:
-        grant = await self._lease_status(project, day, "")
-        return grant.settled_nanos, grant.leased_nanos
+        settled, leased, _ = await self._budget_status(project, day, owner=None)
+        return settled, leased
 
     async def acquire_lease(
         self,
@@ -153,28 +152,29 @@ class SqliteLedger(Ledger):
         share: int,
         expires_at: float,
     ) -> Grant:
-        budget_nanos, need_nanos = min(budget_nanos, _MOST), min(need_nanos, _MOST)
-        status = await self._lease_status(project, day, owner)
-        left = budget_nanos - status.settled_nanos - status.leased_nanos
-        if left < need_nanos or max(need_nanos, want_nanos) <= 0:
-            # a question, or nothing left for it: no lock is taken
-            return replace(status, granted_nanos=0)
-        granted = await self._change_leases(
-            "acquire_lease",
-            {
-                "project": project,
-                "day": day,
-                "owner": owner,
-                "now": self._clock(),
-                "budget": budget_nanos,
-                "need": need_nanos,
-                "want": min(want_nanos, _MOST),
-                "share": share,
-                "expires_at": expires_at,
-            },
-        )
-        status = await self._lease_status(project, day, owner)
-        return status if granted else replace(status, granted_nanos=0)
+        budget = min(budget_nanos, _MOST)
+        while True:
+            settled, leased, held = await self._budget_status(project, day, owner)
+            left = budget - settled - leased
+            granted = max(need_nanos, min(want_nanos, left // share))
+            if left < granted or granted <= 0:
+                # a question, or nothing left for it: answered without taking a lock
+                return Grant(0, settled, leased)
+            changed = await self._change_leases(
+                "acquire_lease",
+                {
+                    "project": project,
+                    "day": day,
+                    "owner": owner,
+                    "now": self._clock(),
+                    "budget": budget,
+                    "granted": granted,
+                    "expires_at": expires_at,
+                },
+            )
+            if changed:
+                return Grant(granted, settled, leased + max(0, held + granted) - max(0, held))
+            # others have taken it since we looked
 
     async def return_lease(self, project: str, day: str, owner: str, nanos: int) -> None:
         what: dict[str, Value] = {
@@ -278,14 +278,16 @@ class SqliteLedger(Ledger):
         ]
         return TotalsCheck(kept_from, requests, lines, mismatches)
 
-    async def _lease_status(self, project: str, day: str, owner: str) -> Grant:
-        """What everybody has spent and leased, and what ``owner`` was granted last."""
-        # beside rows that wait for a lock, except where nothing is ever written
+    async def _budget_status(
+        self, project: str, day: str, owner: str | None
+    ) -> tuple[int, int, int]:
+        """What is settled, what is leased, and what ``owner`` holds, below 0 if it overspent."""
+        # not behind rows that wait for a lock; where nothing is written there is no such connection
         connection = self._opened(self._connection if self.read_only else self._leases)
-        ((settled, leased, granted),) = await connection.fetch(
+        ((settled, leased, held),) = await connection.fetch(
             "budget_status", {"project": project, "day": day, "owner": owner, "now": self._clock()}
         )
-        return Grant(granted, settled, leased)
+        return settled, leased, held
 
     async def _create(self) -> None:
         if self.path.exists() and not os.access(self.path, os.W_OK) and not self.path.is_dir():

@@ -11,7 +11,6 @@ CREATE TABLE leases (
     amount_nanos    INTEGER NOT NULL             -- leased and not spent yet
                     CHECK (amount_nanos >= 0),
     overspent_nanos INTEGER NOT NULL DEFAULT 0,  -- what it has spent beyond; the next grant pays it
-    granted_nanos   INTEGER NOT NULL,            -- the latest grant, for its owner to read
     expires_at      REAL NOT NULL,               -- Unix seconds; after that it does not count
     PRIMARY KEY (project, day, owner)
 ) WITHOUT ROWID;
