@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         try:
             from .app import app
 
-            status = app.main(arguments, prog_name="voicegw", standalone_mode=False)
+            status = app.main(arguments, prog_name="voicegw", standalone_mode=False) or 0
         except Exception as error:
             status = status_of(error)
     except KeyboardInterrupt:

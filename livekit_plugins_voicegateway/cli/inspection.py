@@ -246,9 +246,7 @@ def _named_key(provider: str, named: Collection[Option], env: Mapping[str, str])
 def _value_of(option: Option, env: Mapping[str, str]) -> tuple[bool, str]:
     variables = option.value.variables if isinstance(option.value, Template) else ()
     if not isinstance(option.value, Template) or not variables:
-        if _text(option.value):
-            return True, f"key in the file, line {option.line}"
-        return False, f"no key: {option.name} in line {option.line} is empty"
+        return True, f"key in the file, line {option.line}"
     names = " and ".join(dict.fromkeys(variables))
     try:
         value = option.value.fill(env)
@@ -259,12 +257,6 @@ def _value_of(option: Option, env: Mapping[str, str]) -> tuple[bool, str]:
     if not any(env.get(name) for name in variables):
         return True, f"key from the default of {names}, line {option.line}"
     return True, f"key from {names}"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Template):
-        return value.text
-    return "" if value is None else str(value)
 
 
 def _is_key(option: Option) -> bool:

@@ -32,6 +32,10 @@ STATE_STYLES: Final = {"ok": "green", "near": "yellow", "exceeded": "red"}
 
 _PIPE_WIDTH: Final = 100_000
 _GAP: Final = 2  # one of padding, one of the box
+_RULE: Final = box.Box(str(box.SIMPLE_HEAD), ascii=True)
+"""A line below the titles; called ASCII, so that rich does not put a wider box in its place where
+the terminal is not Unicode: `terminal` sees to that."""
+
 _FOLDING: Final[tuple[Mapping[Kind, int], ...]] = (
     {"text": 18},
     {"text": 18, "name": 24},
@@ -81,15 +85,11 @@ class Page:
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-        if not self._console.is_terminal:
-            self._console.width = _PIPE_WIDTH
+        self._width = self._console.width if self._console.is_terminal else _PIPE_WIDTH
+        # a table that is wider all the same is for the terminal to wrap, and not for rich to cut
+        self._console.width = _PIPE_WIDTH
         self.colour = self._console.color_system is not None and not self._console.no_color
         self._console.begin_capture()
-
-    @property
-    def width(self) -> int:
-        """Characters in a line."""
-        return self._console.width
 
     def line(self, *parts: str | Cell) -> None:
         """Add one line of text, folded between words where a terminal is too narrow."""
@@ -97,7 +97,7 @@ class Page:
         for part in parts:
             cell = part if isinstance(part, Cell) else Cell(part)
             text.append(clean(cell.text), cell.style)
-        self._console.print(text)
+        self._console.print(text, width=self._width)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Cell]]) -> None:
         """Add a table.
@@ -108,15 +108,13 @@ class Page:
         """
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         drawn = [
-            _Drawn(column, _aligned([row[index] for row in cells], column))
-            for index, column in enumerate(columns)
+            _draw(column, [row[index] for row in cells]) for index, column in enumerate(columns)
         ]
-        drawn = _fitting([each for each in drawn if not each.is_empty], self.width)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        for each, width in zip(drawn, _widths(drawn, self.width), strict=True):
+        drawn = _fitting([each for each in drawn if not each.is_empty], self._width)
+        table = Table(box=_RULE, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for each, width in zip(drawn, _widths(drawn, self._width), strict=True):
             table.add_column(
-                each.column.title,
-                justify="right" if each.column.kind in ("number", "money") else "left",
+                each.title,
                 style=each.column.style,
                 header_style="dim",
                 width=width,
@@ -126,8 +124,7 @@ class Page:
         for index in range(len(cells)):
             texts = (each.cells[index] for each in drawn)
             table.add_row(*(Text(cell.text, cell.style) for cell in texts))
-        # wider than the terminal only where nothing is left to drop: it then wraps the line itself
-        self._console.print(table, soft_wrap=True, width=_PIPE_WIDTH)
+        self._console.print(table)
 
     def facts(self, facts: Iterable[tuple[str, str | Cell]]) -> None:
         """Add lines of a name and what is said of it, one below the other."""
@@ -137,7 +134,7 @@ class Page:
         for name, fact in facts:
             cell = fact if isinstance(fact, Cell) else Cell(fact)
             grid.add_row(name, Text(clean(cell.text), cell.style or "not dim"))
-        self._console.print(grid)
+        self._console.print(grid, width=self._width)
 
     def show(self) -> None:
         """Write what was added to standard output."""
@@ -146,9 +143,10 @@ class Page:
 
 
 class _Drawn(NamedTuple):
-    """A column with its cells, as they will stand."""
+    """A column with its title and cells, as they will stand."""
 
     column: Column
+    title: str
     cells: list[Cell]
 
     @property
@@ -157,26 +155,33 @@ class _Drawn(NamedTuple):
 
     @property
     def widest(self) -> int:
-        return max(
-            cell_len(self.column.title),
-            max((cell_len(cell.text) for cell in self.cells), default=0),
-        )
+        return max(cell_len(text) for text in (self.title, *(cell.text for cell in self.cells)))
 
     def narrowest(self, floors: Mapping[Kind, int]) -> int:
         """How narrow it may become, where some kinds of columns may fold so far."""
         return min(self.widest, floors.get(self.column.kind, self.widest))
 
 
-def _aligned(cells: list[Cell], column: Column) -> list[Cell]:
-    cells = [Cell(clean(cell.text), cell.style) for cell in cells]
-    if column.kind != "money":
-        return cells
-    places = [len(cell.text.rpartition(".")[2]) if "." in cell.text else 0 for cell in cells]
-    longest = max(places, default=0)
-    return [
-        Cell(cell.text + " " * (longest - own if own else 0), cell.style)
-        for cell, own in zip(cells, places, strict=True)
-    ]
+def _draw(column: Column, cells: Sequence[Cell]) -> _Drawn:
+    """Clean the cells, and put numbers at the right.
+
+    By spaces, because what rich justifies loses those at its end, which bring decimal points below
+    each other.
+    """
+    texts = [clean(cell.text) for cell in cells]
+    title = column.title
+    if column.kind == "money":
+        places = [len(text.rpartition(".")[2]) if "." in text else 0 for text in texts]
+        longest = max(places, default=0)
+        texts = [
+            text + " " * (longest - own) if own else text
+            for text, own in zip(texts, places, strict=True)
+        ]
+    if column.kind in ("number", "money") and any(texts):
+        width = max(map(cell_len, [title, *texts]))
+        title, *texts = (" " * (width - cell_len(text)) + text for text in (title, *texts))
+    styles = (cell.style for cell in cells)
+    return _Drawn(column, title, [Cell(*cell) for cell in zip(texts, styles, strict=True)])
 
 
 def _fitting(columns: list[_Drawn], width: int) -> list[_Drawn]:
