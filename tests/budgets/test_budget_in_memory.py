@@ -264,3 +264,33 @@ async def test_at_eighty_percent_it_is_said_once(
     await budgets.exchange(ledger)
     assert near == ["prod"]
     assert len([r for r in caplog.records if "80 %" in r.message]) == 1
+
+
+@pytest.mark.parametrize(
+    ("noon", "hours"),
+    [
+        (1_806_228_000.0, 23),  # 2027-03-28, clocks go forward
+        (1_824_976_800.0, 25),  # 2027-10-31, clocks go back
+    ],
+)
+async def test_a_day_on_which_clocks_change_has_one_budget_from_midnight_to_midnight(
+    clock: Clock, ledger: OneLedger, noon: float, hours: int
+) -> None:
+    clock.now = noon
+    days = Days(ZoneInfo("Europe/Berlin"))
+    begins, ends = days.bounds(days.day_of(noon))
+    assert ends - begins == hours * 3600
+    budgets = Budgets(days, "one", clock=clock)
+    clock.now = begins
+    budget = budgets.of(project())
+    assert budget is not None
+    budget.admit(1000)
+    await budgets.exchange(ledger)
+    day = budget.day
+    assert budget.resets_at == ends
+    clock.now = ends - 1
+    budget.admit(1000)
+    assert budget.day == day
+    clock.now = ends
+    budget.admit(1000)
+    assert budget.day != day
