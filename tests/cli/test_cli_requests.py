@@ -170,7 +170,7 @@ def test_a_total_that_is_wrong_is_named_and_is_a_failure(called: Book, run: Run)
     assert result.line("cartesia/sonic-3").endswith(
         "prod tts cartesia/sonic-3 cost_nanos 5 8,100,000"
     )
-    assert "1 value of usage_daily differ" in result.err
+    assert "it does not add up: 1 value of usage_daily" in result.err
     as_json = run("verify", "--json")
     assert as_json.status == 1
     assert as_json.json["ok"] is False
