@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from livekit_plugins_voicegateway.budgets import worst_overspend
+from livekit_plugins_voicegateway.overspend import worst_overspend
 from livekit_plugins_voicegateway.pricing.book import Price, PriceBook
 
 DAY = datetime.date(2026, 11, 23)
