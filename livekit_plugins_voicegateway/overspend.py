@@ -1,4 +1,4 @@
-"""The most that a project can spend beyond its budget, by a formula that ``voicegw check`` prints."""
+"""The most that a project can spend beyond its budget: what ``voicegw check`` prints."""
 
 from __future__ import annotations
 
