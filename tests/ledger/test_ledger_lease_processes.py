@@ -133,9 +133,7 @@ class OldWorker:
         self.connection = sqlite3.connect(path, timeout=60, isolation_level=None)
 
     def write(self, row_id: str, cost_nanos: int) -> None:
-        self.connection.execute(
-            self.WRITE, {"id": row_id, "day": DAY, "cost_nanos": cost_nanos}
-        )
+        self.connection.execute(self.WRITE, {"id": row_id, "day": DAY, "cost_nanos": cost_nanos})
 
 
 async def test_a_ledger_of_before_leases_is_brought_up_to_date_with_all_that_is_in_it(
@@ -144,7 +142,7 @@ async def test_a_ledger_of_before_leases_is_brought_up_to_date_with_all_that_is_
     create(path, wait=1, migrations=BEFORE_LEASES)
     old_worker = OldWorker(path)
     for n in range(20):
-        old_worker.write(f"row-{n}", 1_000_000
+        old_worker.write(f"row-{n}", 1_000_000)
     old_worker.connection.close()
 
     async with SqliteLedger(path, clock=lambda: NOON) as ledger:
@@ -159,7 +157,7 @@ async def test_a_ledger_of_before_leases_is_brought_up_to_date_with_all_that_is_
 async def test_a_worker_of_before_leases_spends_beside_one_that_leases(path: Path) -> None:
     create(path, wait=1, migrations=BEFORE_LEASES)
     old_worker = OldWorker(path)
-    old_worker.write("row-1", 1_000_000
+    old_worker.write("row-1", 1_000_000)
     async with SqliteLedger(path, clock=lambda: NOON) as ledger:
         granted = (await acquire(ledger, "new", want=10_000_000)).granted_nanos
         assert granted == 10_000_000
