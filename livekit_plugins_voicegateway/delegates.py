@@ -7,6 +7,7 @@ listeners see what they would see on the plugin itself.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -107,7 +108,7 @@ class Delegates(Generic[M]):
         self._lock = threading.Lock()
         self._served: Delegate[M] | None = None
         self._fallbacks: dict[str, Delegate[M] | None] = {}
-        self.gateway: Gateway = current_gateway()
+        self._gateway = current_gateway()
         self.spec = spec
         chosen = project if project is not None else get_project()
         if project is not None:
@@ -115,6 +116,13 @@ class Delegates(Generic[M]):
         self.project = chosen
         if chosen is not None:
             self.current()
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that this was made with; in a forked process, that process's own."""
+        if self._gateway.pid != os.getpid():
+            self._gateway = current_gateway()
+        return self._gateway
 
     def current(self) -> Delegate[M]:
         """The delegate that serves a request made now, in this context."""

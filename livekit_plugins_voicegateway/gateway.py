@@ -8,7 +8,7 @@ anew in a process that was forked. Tests make their own by hand and `install` it
 from __future__ import annotations
 
 import asyncio
-import atexit
+import concurrent.futures.thread  # noqa: F401  (see _register_hooks)
 import contextlib
 import datetime
 import os
@@ -52,6 +52,9 @@ class Gateway:
         clock: Unix time in seconds.
         monotonic: Seconds that never step.
         new_id: Makes a UUIDv7.
+
+    Attributes:
+        pid: The process that it belongs to; it has no threads in a forked one.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Gateway:
         new_id: Callable[[], str] = uuid7,
     ) -> None:
         self.env = env
+        self.pid = os.getpid()
         self.config = config if config is not None else load_config(env=env)
         self.clock = clock
         self.monotonic = monotonic
@@ -328,7 +332,10 @@ def _register_hooks() -> None:
     if _hooks_registered:
         return
     _hooks_registered = True
-    atexit.register(_close_at_exit)
+    # Earlier than atexit, and in a job's process too, which runs no atexit handlers: the last rows
+    # may still need a thread to open the ledger, and threads cannot be started later. Handlers run
+    # in reverse order, so concurrent.futures, imported above, ends its own threads after this one.
+    threading._register_atexit(_close_at_exit)  # type: ignore[attr-defined]
     os.register_at_fork(after_in_child=_forget_after_fork)
 
 

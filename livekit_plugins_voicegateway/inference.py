@@ -97,4 +97,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(__all__) | set(dir(_livekit_inference)))
+    return sorted({*__all__, *_livekit_inference.__all__})
