@@ -87,6 +87,9 @@ def in_process(
 ) -> object:
     """Run a coroutine function in a process of its own, and return what it returns."""
     process, results = start_process(work, *arguments, user=user)
-    result = results.recv()
+    answered = results.poll(30)
+    if not answered:
+        process.kill()
     process.join()
-    return result
+    assert answered, "the process never answered"
+    return results.recv()
