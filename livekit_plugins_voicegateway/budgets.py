@@ -173,13 +173,15 @@ class Budget:
         self.held = 0
         self.needed = 0
         self.lease_ends = 0.0
-        self.exhausted_at: float | None = None
+        self.refused_at: float | None = None
+        self.refused_from: int | None = None
         self.failed = False
         self.settled_by_all = 0
         self.last_used = now
         self.typical = 0
         self.near_logged = False
         self.warned = False
+        self.not_wanted = 0
 
     @property
     def limit_nanos(self) -> int:
@@ -198,7 +200,7 @@ class Budget:
             now = self._clock()
             if now >= self._day_end:
                 self._begin_day(now)
-            return self.exhausted_at is not None or self.limit_nanos == 0
+            return self.refused_from is not None or self.limit_nanos == 0
 
     @property
     def resets_at(self) -> float:
@@ -258,9 +260,13 @@ class Budget:
         if self.available >= nanos:
             self.held += nanos
             return Answer.ADMITTED
-        self.needed = max(self.needed, nanos)
-        if self.exhausted_at is not None or self.limit_nanos == 0:
+        if self.limit_nanos == 0:
             return Answer.SPENT
+        if self.refused_from is not None:
+            if nanos >= self.refused_from:
+                return Answer.SPENT
+            self.needed = 0  # a smaller request than those that were refused may still fit
+        self.needed = max(self.needed, nanos)
         return Answer.UNKNOWN if self.failed else Answer.WAIT
 
     def _ask_if_needed(self, answer: Answer) -> None:
@@ -313,9 +319,13 @@ class Budget:
             self.settled_by_all = grant.settled_nanos
             self.lease_ends = expires_at
             if grant.granted_nanos < asked_for or grant.settled_nanos >= self.limit_nanos:
-                self.exhausted_at = self._clock()
+                self.refused_at = self._clock()
+                refused = max(1, self.available + asked_for)
+                if grant.settled_nanos >= self.limit_nanos:
+                    refused = 1
+                self.refused_from = min(refused, self.refused_from or refused)
             else:
-                self.exhausted_at = None
+                self.refused_at = self.refused_from = None
                 self.needed = 0
         self._answered()
 
@@ -325,10 +335,16 @@ class Budget:
             self.lease_ends = expires_at
 
     def changed(self, project: Project) -> None:
-        """The project has another budget from now on: what the ledger said is out of date."""
+        """The project has another budget from now on: what the ledger said is out of date.
+
+        A slice of a larger budget would be spent beyond a lowered one, so it goes back.
+        """
         with self._lock:
+            if (project.budget_nanos or 0) < self.limit_nanos and self.available > 0:
+                self.not_wanted += self.available
+                self.granted -= self.available
             self.project = project
-            self.exhausted_at = None
+            self.refused_at = self.refused_from = None
             self.near_logged = False
         self._ask()
 
@@ -338,14 +354,14 @@ class Budget:
             self.failed = True
         self._answered()
 
-    def idle_surplus(self, now: float) -> int:
-        """What may go back to the ledger because nobody has needed it for a while."""
+    def surplus(self, now: float) -> int:
+        """What goes back to the ledger: nobody has needed it for a while, or nobody may."""
         with self._lock:
+            surplus, self.not_wanted = self.not_wanted, 0
             if self.granted and now - self.last_used >= IDLE_SECONDS and self.available > 0:
-                surplus = self.available
-                self.granted -= surplus
-                return surplus
-            return 0
+                surplus += self.available
+                self.granted -= self.available
+            return surplus
 
 
 class Budgets:
@@ -423,7 +439,7 @@ class Budgets:
                 for budget in self._budgets.values():
                     budget.renewed_until(ends)
             for budget in list(self._budgets.values()):
-                surplus = budget.idle_surplus(now)
+                surplus = budget.surplus(now)
                 if surplus:
                     await ledger.return_lease(budget.project.id, budget.day, self._owner, surplus)
                 if self._should_ask(budget, now):
@@ -449,28 +465,25 @@ class Budgets:
     def _should_ask(self, budget: Budget, now: float) -> bool:
         project_id = budget.project.id
         asked_at = self._asked_at.get(project_id, 0.0)
-        if budget.exhausted_at is not None or budget.failed:
+        if project_id not in self._asking:
+            return False
+        smaller = budget.refused_from is not None and 0 < budget.needed < budget.refused_from
+        if (budget.refused_at is not None or budget.failed) and not smaller:
             # what others give back is worth another try, but not one for each request
             return now - asked_at >= ASK_AGAIN_SECONDS
-        return project_id in self._asking
+        return True
 
     async def _acquire(self, budget: Budget, ledger: LeaseLedger, now: float) -> None:
         project_id = budget.project.id
         self._asking.discard(project_id)
         self._asked_at[project_id] = now
-        # never below one request: the next one of the usual size must fit as well
-        need = max(0, max(budget.needed, budget.typical) - max(0, budget.available))
-        want = max(2 * need, budget.limit_nanos // SLICE_SHARE)
-        grant = await ledger.acquire_lease(
-            project_id,
-            budget.day,
-            self._owner,
-            budget_nanos=budget.limit_nanos,
-            need_nanos=need,
-            want_nanos=want,
-            share=SLICE_SHARE,
-            expires_at=now + LEASE_SECONDS,
-        )
+        available = max(0, budget.available)
+        # never below one request: the next one of the usual size should fit as well
+        need = max(0, max(budget.needed, budget.typical) - available)
+        grant = await self._ask(budget, ledger, need, now)
+        if grant.granted_nanos < need and budget.needed < budget.typical:
+            need = max(0, budget.needed - available)
+            grant = await self._ask(budget, ledger, need, now)
         budget.granted_by(grant, asked_for=need, expires_at=now + LEASE_SECONDS)
         limit = budget.limit_nanos
         if not budget.near_logged and grant.settled_nanos >= limit * NEAR:
@@ -482,3 +495,15 @@ class Budgets:
                 dollars(limit),
             )
             self.on_near(budget.project)
+
+    async def _ask(self, budget: Budget, ledger: LeaseLedger, need: int, now: float) -> Grant:
+        return await ledger.acquire_lease(
+            budget.project.id,
+            budget.day,
+            self._owner,
+            budget_nanos=budget.limit_nanos,
+            need_nanos=need,
+            want_nanos=max(2 * need, budget.limit_nanos // SLICE_SHARE),
+            share=SLICE_SHARE,
+            expires_at=now + LEASE_SECONDS,
+        )

@@ -294,3 +294,20 @@ async def test_a_day_on_which_clocks_change_has_one_budget_from_midnight_to_midn
     clock.now = ends
     budget.admit(1000)
     assert budget.day != day
+
+
+async def test_what_is_too_little_for_a_large_request_still_pays_small_ones(
+    clock: Clock, ledger: OneLedger
+) -> None:
+    ledger.settled = DOLLAR - 5_000
+    budgets = budgets_of(clock)
+    budget = budgets.of(project())
+    assert budget is not None
+    assert budget.admit(1_000_000)[0] is Answer.WAIT
+    await budgets.exchange(ledger)
+    assert budget.admit(1_000_000)[0] is Answer.SPENT
+    admitted = 0
+    while (answer := budget.admit(1_000)[0]) is not Answer.SPENT:
+        admitted += answer is Answer.ADMITTED
+        await budgets.exchange(ledger)
+    assert admitted == 5
