@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -154,3 +155,18 @@ def test_the_query_of_the_documentation_works_on_the_file(demo: Demo) -> None:
     ledger.close()
 
     assert [row[0] for row in rows] == ["production", "staging"]
+
+
+def test_a_reader_who_has_seen_enough_can_stop_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "livekit_plugins_voicegateway.demo", "shown"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "models" in line:
+                demo.send_signal(signal.SIGINT)
+        _, complaints = demo.communicate()
+
+    assert demo.returncode == 130
+    assert complaints == ""
