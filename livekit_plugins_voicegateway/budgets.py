@@ -346,6 +346,10 @@ class Budget:
             self.project = project
             self.refused_at = self.refused_from = None
             self.near_logged = False
+            # what is leased was a slice of the old budget: it goes back, and is asked for anew
+            unused = max(0, self.available)
+            self.not_wanted += unused
+            self.granted -= unused
         self._ask()
 
     def not_answered(self) -> None:

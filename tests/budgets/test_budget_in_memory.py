@@ -311,3 +311,19 @@ async def test_what_is_too_little_for_a_large_request_still_pays_small_ones(
         admitted += answer is Answer.ADMITTED
         await budgets.exchange(ledger)
     assert admitted == 5
+
+
+async def test_a_lowered_budget_takes_back_what_was_leased_of_the_old_one(
+    clock: Clock, ledger: OneLedger
+) -> None:
+    budgets = budgets_of(clock)
+    budget = budgets.of(project("1.00"))
+    assert budget is not None
+    await budgets.exchange(ledger)
+    assert budget.admit(10_000)[0] is Answer.ADMITTED
+    budgets.update(project("0.000015"))
+    await budgets.exchange(ledger)
+    assert budget.granted <= 15_000
+    assert budget.admit(10_000)[0] is Answer.WAIT
+    await budgets.exchange(ledger)
+    assert budget.admit(10_000)[0] is Answer.SPENT
