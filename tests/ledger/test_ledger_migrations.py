@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,17 @@ def test_migrations_are_recorded_once(path: Path) -> None:
     create(path, wait=1)
     create(path, wait=1)
     assert applied(path) == [(m.number, m.name, int(m.additive)) for m in KNOWN]
+
+
+def test_a_file_that_somebody_writes_before_it_is_wal_is_waited_for(path: Path) -> None:
+    shell = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    shell.execute("BEGIN IMMEDIATE")
+    letting_go = threading.Timer(0.3, shell.rollback)
+    letting_go.start()
+    create(path, wait=30)
+    letting_go.join()
+    shell.close()
+    assert len(applied(path)) == len(KNOWN)
 
 
 async def test_a_worker_that_runs_goes_on_while_a_newer_one_adds_to_the_schema(path: Path) -> None:

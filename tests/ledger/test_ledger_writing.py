@@ -15,7 +15,7 @@ from livekit_plugins_voicegateway.metering.usage import UsageRow
 
 
 async def stored(ledger: Ledger) -> list[UsageRow]:
-    return await ledger.rows(RowFilter(), limit=1000)
+    return await ledger.rows(RowFilter(), limit=10_000)
 
 
 async def only(ledger: Ledger) -> UsageRow:
@@ -237,7 +237,9 @@ async def test_a_row_that_changes_its_model_takes_its_totals_along(ledger: Ledge
 async def test_sums_of_seconds_are_exact(ledger: Ledger) -> None:
     await ledger.write([usage_row(audio_seconds=0.1) for _ in range(1000)])
     assert (await total(ledger)).audio_seconds == 100.0
-    await ledger.write([usage_row(audio_seconds=1 / 3)])
+    third = usage_row(audio_seconds=1 / 3)
+    await ledger.write([third])
+    assert {row.audio_seconds for row in await stored(ledger) if row.id == third.id} == {0.333}
     assert (await total(ledger)).audio_seconds == 100.333
     assert await adds_up(ledger)
 
