@@ -36,7 +36,7 @@ DAYS = ("2027-01-15", "2027-01-16")
 T = TypeVar("T")
 
 amounts = st.integers(0, 40) | st.integers(0, 2_000)
-accounts = st.tuples(st.sampled_from(PROJECTS), st.sampled_from(DAYS))
+accounts = st.sampled_from((("prod", DAYS[0]), ("prod", DAYS[1]), ("staging", DAYS[0])))
 
 Account = tuple[str, str]
 """A project and a day: what a budget is for."""
@@ -118,7 +118,7 @@ class Leases(RuleBasedStateMachine):
 
     @initialize(target=owners)
     def begin(self) -> Any:
-        return multiple("process-a", "process-b", "process-c")
+        return multiple("process-a", "process-b")
 
     @rule(target=owners)
     def start_process(self) -> str:

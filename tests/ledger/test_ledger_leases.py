@@ -194,7 +194,8 @@ async def test_what_is_spent_beyond_a_lease_is_paid_by_the_next_grant(ledger: Le
     await ledger.write([row])
     assert await status(ledger) == (130, 0)
     assert await acquire(ledger, want=50) == Grant(50, 130, 20)
-    assert await status(ledger) == (130, 20)
+    await ledger.write([usage_row(cost_nanos=5, owner="a")])
+    assert await status(ledger) == (135, 15)
 
 
 async def test_what_was_spent_beyond_a_lease_and_was_not_is_no_lease(ledger: Ledger) -> None:
@@ -269,6 +270,15 @@ async def test_a_lease_that_has_expired_is_not_added_to(ledger: Ledger, clock: A
     await ledger.write([usage_row(cost_nanos=400, owner="a")])
     clock.now = NOON + LIFE
     assert await acquire(ledger, want=50, expires_at=NOON + 99) == Grant(50, 400, 50)
+    assert await status(ledger) == (400, 50)
+
+
+async def test_a_lease_that_is_added_to_lives_on_as_a_whole(ledger: Ledger, clock: Any) -> None:
+    await acquire(ledger, want=300)
+    clock.now = NOON + 10
+    await acquire(ledger, want=100, expires_at=NOON + 10 + LIFE)
+    clock.now = NOON + LIFE
+    assert await status(ledger) == (0, 400)
 
 
 async def test_expired_leases_are_deleted_in_passing(
