@@ -1,0 +1,211 @@
+"""How long somebody waits: for the first transcript, token or audio, and for the event loop.
+
+In milliseconds by the clock, so other processes do add to it: quantiles are taken in each round,
+and of them the median over the rounds, so that a moment in which the machine was busy with
+something else spoils one round and not the figure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from livekit.agents import stt
+
+from livekit import rtc
+from livekit_plugins_voicegateway.metering.usage import Modality
+
+from .loop_time import CONTEXT, drain, transcription
+from .sides import Side, in_turns
+from .synthetic import FRAME
+
+__all__ = ["Quantiles", "latencies", "loop_lag"]
+
+Quantiles = dict[str, tuple[float, float]]
+"""Median and 99th percentile, in milliseconds, by side."""
+
+TICK = 0.005
+"""Seconds between two looks at how late the loop is."""
+
+_NOISE = random.Random(1).randbytes(16_000)
+UTTERANCE = [rtc.AudioFrame(_NOISE[i : i + 1_600], 16_000, 1, 800) for i in range(0, 16_000, 1_600)]
+"""Half a second of something loud, in frames of 50 ms."""
+
+
+async def latencies(
+    modality: Modality, sides: Sequence[Side], rounds: int, requests: int
+) -> Quantiles:
+    """Wait for the first result of many requests, the sides taking turns.
+
+    Args:
+        modality: Which result: the final transcript after the end of an utterance, the first token
+            after a completion was asked for, or the first audio after the text was given.
+        sides: The real plugin in its places.
+        rounds: How many rounds.
+        requests: Requests of each side in a round.
+    """
+    found: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
+    waits = {side.name: _WAITS[modality](side.model) for side in sides}
+    for side in in_turns(sides, 3):
+        await waits[side.name].result()  # makes the connection
+    for _ in range(rounds):
+        waited: dict[str, list[float]] = {side.name: [] for side in sides}
+        for side in in_turns(sides, requests):
+            waited[side.name].append(await waits[side.name].result())
+        for name, values in waited.items():
+            found[name].append(_quantiles(values))
+    for wait in waits.values():
+        await wait.aclose()
+    return _medians(found)
+
+
+class _FinalTranscript:
+    """Says something on one stream, and waits until it has been understood."""
+
+    def __init__(self, model: Any) -> None:
+        self._stream = model.stream()
+
+    async def result(self) -> float:
+        for frame in UTTERANCE:
+            self._stream.push_frame(frame)
+        began = time.perf_counter()
+        self._stream.flush()
+        async for event in self._stream:
+            if event.type == stt.SpeechEventType.FINAL_TRANSCRIPT:
+                break
+        return time.perf_counter() - began
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _FirstToken:
+    """Asks for completions."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    async def result(self) -> float:
+        waited = 0.0
+        began = time.perf_counter()
+        async with self._model.chat(chat_ctx=CONTEXT) as stream:
+            async for chunk in stream:
+                if not waited and chunk.delta is not None and chunk.delta.content:
+                    waited = time.perf_counter() - began
+        return waited
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _FirstAudio:
+    """Has a short sentence spoken."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    async def result(self) -> float:
+        waited = 0.0
+        began = time.perf_counter()
+        async with self._model.stream() as stream:
+            stream.push_text("Good day.")
+            stream.end_input()
+            async for _ in stream:
+                waited = waited or time.perf_counter() - began
+        return waited
+
+    async def aclose(self) -> None:
+        pass
+
+
+_WAITS: dict[Modality, Callable[[Any], Any]] = {
+    "stt": _FinalTranscript,
+    "llm": _FirstToken,
+    "tts": _FirstAudio,
+}
+
+
+async def loop_lag(
+    calls: Sequence[dict[Modality, Side]], rounds: int, seconds: float, at_once: int
+) -> Quantiles:
+    """How late the event loop is for others while it carries many calls, the sides taking turns.
+
+    A call pushes a frame every 50 ms for as long as it lasts; meanwhile the agent thinks for 0.2 s,
+    speaks for 1 s and listens for 0.3 s, again and again.
+
+    Args:
+        calls: For each side the synthetic STT, LLM and TTS.
+        rounds: How many rounds.
+        seconds: Length of a turn.
+        at_once: Calls at once.
+    """
+    found: dict[str, list[tuple[float, float]]] = {call["stt"].name: [] for call in calls}
+    for number in range(rounds):
+        for index in range(len(calls)):
+            call = calls[(number + index) % len(calls)]
+            found[call["stt"].name].append(_quantiles(await _lag(call, seconds, at_once)))
+    return _medians(found)
+
+
+async def _lag(call: dict[Modality, Side], seconds: float, at_once: int) -> list[float]:
+    for modality, pace in (("llm", 0.02), ("tts", 0.1)):
+        plugin = call[modality].plugin
+        plugin.events, plugin.pace = 10, pace
+    over = asyncio.Event()
+    spread = random.Random(at_once)
+    tasks = [
+        asyncio.create_task(_hold_call(call, over, spread.uniform(0, 1.5))) for _ in range(at_once)
+    ]
+    await asyncio.sleep(1.5)
+    late = []
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while (due := loop.time() + TICK) < end:
+        await asyncio.sleep(TICK)
+        late.append(loop.time() - due)
+    over.set()
+    await asyncio.gather(*tasks)
+    return late
+
+
+async def _hold_call(call: dict[Modality, Side], over: asyncio.Event, begins_after: float) -> None:
+    await asyncio.sleep(begins_after)
+    async with transcription(call["stt"].model) as ear:
+        listening = asyncio.create_task(_listen(ear, over))
+        while not over.is_set():
+            async with call["llm"].model.chat(chat_ctx=CONTEXT) as completion:
+                await drain(completion)
+            async with call["tts"].model.stream() as speech:
+                speech.push_text("Good day.")
+                speech.end_input()
+                await drain(speech)
+            await asyncio.sleep(0.3)
+        await listening
+
+
+async def _listen(ear: Any, over: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while not over.is_set():
+        ear.push_frame(FRAME)
+        due += FRAME.duration
+        await asyncio.sleep(due - loop.time())
+
+
+def _quantiles(seconds: list[float]) -> tuple[float, float]:
+    ordered = sorted(seconds)
+    return statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3
+
+
+def _medians(found: dict[str, list[tuple[float, float]]]) -> Quantiles:
+    return {
+        name: (
+            statistics.median(p50 for p50, _ in turns),
+            statistics.median(p99 for _, p99 in turns),
+        )
+        for name, turns in found.items()
+    }
