@@ -16,14 +16,18 @@ from ..ledger.base import RowFilter
 from ..metering.usage import UsageRow
 from ..projects import Project
 from .call import CallEvent, CallResult, hold_call
-from .reckoning import Comparison, compare, faults_of_call, turn_costs
+from .local_models import LocalModels
+from .reckoning import Comparison, compare, faults_of_call, faults_of_spending, turn_costs
 from .script import INSTRUCTIONS, Conversation
-from .show import Show, show_comparisons, show_costs
+from .show import Show, show_comparisons, show_costs, show_spending
 from .stage import Stage, set_stage
 
 __all__ = ["Outcome", "perform", "show_outcome"]
 
-TIME_LIMIT = 50.0
+SECONDS_LEFT = 2.5
+"""Seconds of listening that are left in a budget that is to be spent while the caller speaks."""
+
+TIME_LIMIT = 60.0
 """Seconds that the conversations may take; they are held at the same time."""
 
 
@@ -46,37 +50,61 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-async def perform(directory: Path, conversations: Sequence[Conversation]) -> Outcome:
-    """Hold conversations side by side, showing them, and reckon up.
+async def perform(
+    directory: Path, groups: Sequence[Sequence[Conversation]], local: LocalModels
+) -> Outcome:
+    """Hold conversations, showing them, and reckon up.
 
     Args:
         directory: Where the demo's configuration and ledger go.
-        conversations: Whose projects are in that configuration.
+        groups: One group after the other, those of a group side by side.
+        local: The local models there are.
 
     Raises:
-        TimeoutError: They took longer than `TIME_LIMIT`.
+        TimeoutError: A group took longer than `TIME_LIMIT`.
     """
-    async with set_stage(directory) as stage:
+    conversations = [conversation for group in groups for conversation in group]
+    results: list[CallResult] = []
+    async with set_stage(directory, local) as stage:
         projects = stage.gateway.config.projects
         with Show(conversations, projects) as show:
-            try:
-                async with asyncio.timeout(TIME_LIMIT), asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(_hold(each, show)) for each in conversations]
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from failures
+            for group in groups:
+                results += await _hold_all(group, show, stage)
         await stage.settle()
-    calls = tuple(zip(conversations, (task.result() for task in tasks), strict=True))
+    calls = tuple(zip(conversations, results, strict=True))
     rows = await _rows_of(stage)
     faults = _faults(stage, calls, rows)
     return Outcome(calls, projects, rows, tuple(compare(rows, stage.sandbox)), tuple(faults))
 
 
-async def _hold(conversation: Conversation, show: Show) -> CallResult:
+async def _hold_all(
+    conversations: Sequence[Conversation], show: Show, stage: Stage
+) -> list[CallResult]:
+    try:
+        async with asyncio.timeout(TIME_LIMIT), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_hold(each, show, stage)) for each in conversations]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
+
+
+async def _hold(conversation: Conversation, show: Show, stage: Stage) -> CallResult:
     """Hold one conversation, as the entrypoint of a job would."""
     inference.set_project(conversation.project)
+    turns = 0
+    spending: list[asyncio.Task[None]] = []
+
+    async def spend() -> None:
+        budget = await stage.spend(conversation.project, SECONDS_LEFT)
+        show.note(conversation, f"the budget of today is set to ${budget:.5f}, and soon spent")
 
     def show_event(event: CallEvent) -> None:
+        nonlocal turns
         show.event(conversation, event)
+        if event.name == "turn_began":
+            turns += 1
+            if turns == conversation.spent_in:
+                spending.append(asyncio.create_task(spend()))
 
     return await hold_call(
         stt=inference.STT(conversation.stt),
@@ -105,8 +133,10 @@ def _faults(
     faults = []
     for conversation, call in calls:
         faults += faults_of_call(conversation, call)
-        if not any(row.project == conversation.project for row in rows):
+        own = [row for row in rows if row.project == conversation.project]
+        if not own:
             faults.append(f"the ledger has nothing of {conversation.project}")
+        faults += faults_of_spending(conversation, own)
         faults += [
             f"{conversation.project} recorded {each.recorded:g} {each.quantity} of "
             f"{each.provider}, and was billed {each.billed:g}; promised: {each.promise}"
@@ -123,4 +153,8 @@ def show_outcome(outcome: Outcome) -> None:
         rows = [row for row in outcome.rows if row.room == conversation.room]
         show_costs(page, outcome.projects[conversation.project], turn_costs(call, rows))
     show_comparisons(page, outcome.comparisons)
+    for conversation, _ in outcome.calls:
+        if conversation.spent_in is not None:
+            rows = [row for row in outcome.rows if row.room == conversation.room]
+            show_spending(page, outcome.projects[conversation.project], rows)
     page.show()

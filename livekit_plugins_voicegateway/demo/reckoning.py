@@ -20,10 +20,21 @@ from .call import CallResult
 from .script import Conversation
 from .stage import key_of
 
-__all__ = ["Comparison", "TurnCost", "add", "compare", "faults_of_call", "turn_costs"]
+__all__ = [
+    "Comparison",
+    "TurnCost",
+    "add",
+    "compare",
+    "faults_of_call",
+    "faults_of_spending",
+    "turn_costs",
+    "word_error_rate",
+]
 
 AUDIO_TOLERANCE = 0.01
 ESTIMATE_TOLERANCE = 0.20
+LOCAL_WORD_ERRORS = 0.34
+"""Part of the words that a small local model may hear wrong: a third of a short sentence."""
 
 R = TypeVar("R", bound=RequestRecord)
 
@@ -162,7 +173,7 @@ def _tokens(rows: Sequence[UsageRow], requests: Sequence[CompletionRecord]) -> I
     reported = [request for request in requests if request.usage_reported]
     yield Comparison(
         "openai",
-        "input tokens, reported",
+        "tokens in, reported",
         sum(row.input_tokens for row in known),
         sum(request.input_tokens for request in reported),
         "equal",
@@ -170,7 +181,7 @@ def _tokens(rows: Sequence[UsageRow], requests: Sequence[CompletionRecord]) -> I
     )
     yield Comparison(
         "openai",
-        "output tokens, reported",
+        "tokens out, reported",
         sum(row.output_tokens for row in known),
         sum(request.output_tokens for request in reported),
         "equal",
@@ -199,7 +210,9 @@ def faults_of_call(conversation: Conversation, call: CallResult) -> list[str]:
     faults = [f"the session reported: {error!r}" for error in call.errors]
     for number, result in enumerate(call.turns, start=1):
         name = f"{conversation.project}, turn {number}"
-        if _words(result.transcript) != _words(result.turn.text):
+        is_local = conversation.is_local or number == conversation.spent_in
+        allowed = LOCAL_WORD_ERRORS if is_local else 0.0
+        if word_error_rate(result.turn.text, result.transcript) > allowed:
             faults.append(f"{name}: said {result.turn.text!r}, heard {result.transcript!r}")
         if not result.reply:
             faults.append(f"{name}: the agent did not answer")
@@ -208,8 +221,47 @@ def faults_of_call(conversation: Conversation, call: CallResult) -> list[str]:
     return faults
 
 
+def faults_of_spending(conversation: Conversation, rows: Sequence[UsageRow]) -> list[str]:
+    """Return what did not go as it should when the budget of a conversation was spent.
+
+    Args:
+        conversation: The conversation; nothing is wrong with one whose budget was not spent.
+        rows: All its requests.
+    """
+    if conversation.spent_in is None:
+        return []
+    faults = []
+    for modality, asked in zip(("stt", "llm", "tts"), conversation.models, strict=True):
+        stood_in = [
+            row
+            for row in rows
+            if row.modality == modality
+            and row.requested_model == asked
+            and f"{row.provider}/{row.model}" != asked
+        ]
+        if not stood_in:
+            faults.append(f"{conversation.project}: no local model took over from {asked}")
+        if any(row.cost_nanos != 0 for row in stood_in):
+            faults.append(f"{conversation.project}: a local model is said to have cost something")
+        if modality == "tts" and not any(row.audio_seconds for row in stood_in):
+            faults.append(f"{conversation.project}: the local voice said nothing")
+    return faults
+
+
+def word_error_rate(said: str, heard: str) -> float:
+    """Words to insert, drop or replace until ``heard`` is ``said``, as a part of the words said."""
+    reference, found = _words(said), _words(heard)
+    row = list(range(len(found) + 1))
+    for i, word in enumerate(reference, start=1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(found, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
+    return row[-1] / max(1, len(reference))
+
+
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", text.lower())
+    spelled = re.sub(r"\b10\b", "ten", text.lower()).replace("meters", "metres")
+    return re.findall(r"[a-z']+", spelled)
 
 
 def _speech_of_greeting(call: CallResult) -> str | None:

@@ -17,12 +17,13 @@ from .directory import CONFIG, LOG, clear_directory
 __all__ = ["main"]
 
 
-def main(directory: Path) -> int:
+def main(directory: Path, models: Path = Path(".models")) -> int:
     """Hold the demo's conversations and show what they cost.
 
     Args:
         directory: Where the demo's configuration, ledger and log go. What an earlier demo left
             there is overwritten, and nothing else.
+        models: Folder with weights of local models.
 
     Returns:
         Exit status: 0 when the conversations were held and all that the providers would bill was
@@ -34,7 +35,7 @@ def main(directory: Path) -> int:
         clear_directory(directory)
         emit(_INTRODUCTION)
         _log_to(log)
-        faults = _perform(directory)
+        faults = _perform(directory, models)
     except VoiceGatewayError as error:
         complain(str(error))
         return 1
@@ -58,19 +59,32 @@ _INTRODUCTION = """\
 Two calls at once, in one process, each through the gateway on the account of its own project.
 Callers, voice activity detection, sessions and plugins are real; the providers are stand-ins on
 this machine, so there is no key, no account and no internet.
+"""
 
+_WITH_LOCAL_MODELS = """\
+While production's caller speaks for the last time, its budget is spent: whisper, a small language
+model and Kokoro, all of them real and on this machine, take over. Development has only those.
 """
 
 
-def _perform(directory: Path) -> tuple[str, ...]:
+def _perform(directory: Path, models: Path) -> tuple[str, ...]:
     """Hold the conversations, show the outcome, and return its faults."""
+    from .local_models import find_local_models
+
+    local = find_local_models(models)
+    if local.weights is not None:
+        emit(_WITH_LOCAL_MODELS)
+    for line in local.left_out:
+        emit(f"Left out: {line}\n")
+    emit("\n")
     # livekit-agents takes seconds to import: the introduction is read meanwhile
     import asyncio
 
     from .performance import perform, show_outcome
-    from .script import CONVERSATIONS
+    from .script import conversations
 
-    outcome = asyncio.run(perform(directory, CONVERSATIONS))
+    groups = conversations(local.weights is not None)
+    outcome = asyncio.run(perform(directory, groups, local))
     show_outcome(outcome)
     return outcome.faults
 

@@ -7,18 +7,21 @@ the agent is a reading companion. Its answers are the sandbox's, so they are wri
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from . import local_models
 from .call import Turn
 
 __all__ = [
     "CONVERSATIONS",
+    "DEVELOPMENT",
     "INSTRUCTIONS",
     "PROJECTS",
     "REPLIES",
     "SPEECH",
     "Conversation",
+    "conversations",
     "recordings",
 ]
 
@@ -42,6 +45,7 @@ class Conversation:
         tts: Model string.
         greeting: What the agent says first.
         turns: What the caller says.
+        spent_in: Turn, from 1, in which the project's budget is spent; None for none.
     """
 
     project: str
@@ -50,6 +54,12 @@ class Conversation:
     tts: str
     greeting: str
     turns: tuple[Turn, ...]
+    spent_in: int | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all its models run on this machine."""
+        return self.stt == local_models.STT
 
     @property
     def room(self) -> str:
@@ -93,6 +103,13 @@ PROJECTS: dict[str, dict[str, object]] = {
         "budget_action": "warn",
         "tags": ["staging"],
     },
+    "development": {
+        "name": "Development",
+        "description": "Local models only",
+        "daily_budget": 0,
+        "budget_action": "block",
+        "tags": ["development"],
+    },
 }
 """The projects as they stand in the demo's voicegw.yaml, without their keys."""
 
@@ -120,6 +137,36 @@ CONVERSATIONS = (
 )
 """Held side by side. In the first, the caller interrupts a long answer."""
 
+PRODUCTION_SPENT = replace(
+    CONVERSATIONS[0],
+    turns=(*CONVERSATIONS[0].turns, _turn("austen-0920.wav")),
+    spent_in=4,
+)
+"""Production's conversation where there are local models: its budget is spent while the caller
+speaks for the last time."""
+
+DEVELOPMENT = Conversation(
+    project="development",
+    stt=local_models.STT,
+    llm=local_models.LLM,
+    tts=local_models.TTS,
+    greeting="I run on this machine.",
+    turns=(_turn("austen-0880.wav"),),
+)
+"""Held after the others, where there are local models: two at once are too much for two cores."""
+
+
+def conversations(local: bool) -> tuple[tuple[Conversation, ...], ...]:
+    """Return the conversations in the order in which they are held, those at once together.
+
+    Args:
+        local: Whether there are local models.
+    """
+    if not local:
+        return (CONVERSATIONS,)
+    return (PRODUCTION_SPENT, *CONVERSATIONS[1:]), (DEVELOPMENT,)
+
+
 REPLIES = {
     "ill-disposed young man": (
         "That is praise of a very careful kind. I suspect there is more to the sentence."
@@ -136,6 +183,7 @@ REPLIES = {
     ),
     "ten meters": "I have no wheels, but I can go forward ten lines.",
     "prudently": "Keep an eye on that word, prudently. It will cost his sisters dearly.",
+    "more amiable woman": "He chose a wife who was more himself than he was.",
     "amiable himself": "Might have been! So it is all his wife's doing, if we believe her.",
 }
 """What the models answer, by what the caller says: see `sandbox.Script`."""

@@ -21,18 +21,18 @@ from rich.text import Text
 
 from ..cli.formats import dollars
 from ..cli.tables import ACCENT_STYLES, Cell, Column, Page
-from ..metering.usage import NANOS_PER_DOLLAR, Modality
+from ..metering.usage import NANOS_PER_DOLLAR, Modality, UsageRow
 from ..projects import Project
 from .call import CallEvent, Turn
 from .reckoning import Comparison, TurnCost, add
 from .script import Conversation
 
-__all__ = ["Show", "show_comparisons", "show_costs"]
+__all__ = ["Show", "show_comparisons", "show_costs", "show_spending"]
 
-_NAME = 10
+_NAME = 11
 _WHO = 6
 _PIPE_WIDTH = 100_000
-_LONGEST_WORDS = 32
+_LONGEST_WORDS = 30
 
 
 @dataclass(slots=True)
@@ -98,6 +98,10 @@ class Show:
             state.who = "agent"
         elif isinstance(event, ConversationItemAddedEvent) and event.item.type == "message":
             self._item(conversation, noted)
+
+    def note(self, conversation: Conversation, text: str) -> None:
+        """Show something that was done from outside a conversation."""
+        self._line("", conversation.project, "", text, "italic")
 
     def _item(self, conversation: Conversation, noted: CallEvent) -> None:
         item = noted.event.item
@@ -187,6 +191,32 @@ def show_comparisons(page: Page, comparisons: Sequence[Comparison]) -> None:
         Column("", "word"),
     ]
     page.table(columns, [_comparison_row(comparison) for comparison in comparisons])
+
+
+def show_spending(page: Page, project: Project, rows: Sequence[UsageRow]) -> None:
+    """Add the table of where a project's money stopped: what served before, and what after."""
+    page.line()
+    page.line(
+        Cell(project.id, f"bold {ACCENT_STYLES[project.accent]}"),
+        Cell("  where the money stopped", "dim"),
+    )
+    columns = [
+        Column("Asked for", "word"),
+        Column("Served by", "word"),
+        Column("Requests", "number"),
+        Column("Cost", "money"),
+    ]
+    served: dict[tuple[str, str], list[int | None]] = {}
+    for row in sorted(rows, key=lambda row: row.started_at):
+        key = (row.requested_model, f"{row.provider}/{row.model}")
+        served.setdefault(key, []).append(row.cost_nanos)
+    page.table(
+        columns,
+        [
+            [asked, model, str(len(costs)), _money(add(costs))]
+            for (asked, model), costs in sorted(served.items())
+        ],
+    )
 
 
 def _comparison_row(comparison: Comparison) -> list[str | Cell]:

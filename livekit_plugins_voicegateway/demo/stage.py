@@ -9,13 +9,19 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 from ..config import load_config
 from ..gateway import Gateway, install
+from ..ledger import make_ledger
+from ..metering.usage import NANOS_PER_DOLLAR, Quantities
+from ..router import ModelSpec, parse_model
 from ..sandbox import Sandbox
+from . import local_models
 from .directory import LEDGER, write_config
+from .local_models import LocalModels
 from .script import PROJECTS, REPLIES, recordings
 
 __all__ = ["PROVIDERS", "Stage", "key_of", "set_stage"]
@@ -39,6 +45,26 @@ class Stage:
     sandbox: Sandbox
     gateway: Gateway
 
+    async def spend(self, project_id: str, seconds: float) -> Decimal:
+        """Lower a project's budget to what it has spent, and some seconds of listening more.
+
+        Returns:
+            The new budget, in dollars.
+        """
+        await self.gateway.flush(2.0)
+        project = self.gateway.project(project_id)
+        async with make_ledger(self.gateway.config.database_url, read_only=True) as ledger:
+            today = self.gateway.config.days.day_of(self.gateway.clock())
+            spent, _ = await ledger.budget_status(project_id, today)
+        price = self.gateway.price(
+            "stt", ModelSpec(parse_model("stt", "deepgram/nova-3")), project, model="nova-3"
+        )
+        assert price is not None
+        listening = price.cost(Quantities(audio_seconds=seconds)) or 0
+        budget = Decimal(spent + listening) / NANOS_PER_DOLLAR
+        self.gateway.budgets.update(replace(project, daily_budget=budget))
+        return budget
+
     async def settle(self) -> None:
         """Wait until the providers have seen the end of every request.
 
@@ -59,22 +85,34 @@ def key_of(project: str, provider: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def set_stage(directory: Path) -> AsyncIterator[Stage]:
+async def set_stage(directory: Path, local: LocalModels) -> AsyncIterator[Stage]:
     """Start the sandbox and a gateway that uses it, as long as the block runs.
 
     Args:
         directory: Where configuration and ledger go.
+        local: The local models there are.
     """
     keep_from_proxies()
+    with contextlib.ExitStack() as stack:
+        llm_url = await asyncio.to_thread(stack.enter_context, local.serve_llm())
+        async with _stage(directory, local, llm_url) as stage:
+            yield stage
+
+
+@contextlib.asynccontextmanager
+async def _stage(directory: Path, local: LocalModels, llm_url: str | None) -> AsyncIterator[Stage]:
     async with Sandbox() as sandbox:
         for recording, text in recordings().items():
             sandbox.deepgram.add_clip(recording, text)
         sandbox.openai.replies = REPLIES
+        sandbox.ollama.replies = REPLIES
         sandbox.openai.tokens_per_second = TOKENS_PER_SECOND
-        config_path = write_config(directory, _configuration(sandbox.base_urls))
+        llm_url = llm_url or sandbox.base_urls["ollama"]
+        config_path = write_config(directory, _configuration(sandbox.base_urls, local, llm_url))
         # without the environment: a VOICEGW_DATABASE_URL would lead to the user's own ledger
         gateway = Gateway(load_config(config_path, env={}), env={})
         previous = install(gateway)
+        gateway.prewarm()
         try:
             yield Stage(sandbox, gateway)
         finally:
@@ -92,17 +130,29 @@ def keep_from_proxies() -> None:
         os.environ[name] = ",".join([*hosts, "127.0.0.1"])
 
 
-def _configuration(base_urls: dict[str, str]) -> dict[str, object]:
-    projects = {
+def _configuration(
+    base_urls: dict[str, str], local: LocalModels, llm_url: str
+) -> dict[str, object]:
+    projects: dict[str, object] = {
         project: {
             **options,
             "providers": {name: {"api_key": key_of(project, name)} for name in PROVIDERS},
         }
         for project, options in PROJECTS.items()
     }
-    return {
+    providers: dict[str, object] = {name: {"base_url": base_urls[name]} for name in PROVIDERS}
+    providers["ollama"] = {"base_url": llm_url}
+    configuration: dict[str, object] = {
         "default_project": next(iter(PROJECTS)),
         "database": {"url": f"sqlite:///{LEDGER}"},
         "projects": projects,
-        "providers": {name: {"base_url": base_urls[name]} for name in PROVIDERS},
+        "providers": providers,
     }
+    if local.weights is None:
+        del projects["development"]
+        configuration["fallback"] = "none"
+    else:
+        providers.update(local.options)
+        models = {"stt": local_models.STT, "llm": local_models.LLM, "tts": local_models.TTS}
+        configuration["fallback"] = models
+    return configuration
