@@ -61,9 +61,9 @@ def verify(config: Path | None, as_json: bool) -> None:
         if not answer["ok"]:
             wrong = plural(len(answer["mismatches"]), "value")
             complain(
-                f"it does not add up: {wrong} of usage_daily and the requests in usage do not agree. "
-                f"Compared were {checked}{since}; money is in nano-dollars. Please report this: "
-                "VoiceGateway writes both together."
+                f"it does not add up: {wrong} of usage_daily and the requests in usage do not "
+                f"agree. Compared were {checked}{since}; money is in nano-dollars. Please report "
+                "this: VoiceGateway writes both together."
             )
     if not answer["ok"]:
         sys.exit(1)
