@@ -19,11 +19,19 @@ __all__ = ["demo"]
     metavar="DIR",
     help="Where its configuration and its ledger go, for `voicegw costs` to read.",
 )
-def demo(directory: Path) -> None:
+@click.option(
+    "--models",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".models"),
+    show_default=True,
+    metavar="DIR",
+    help="Where weights of local models are; without them a part of the demo is left out.",
+)
+def demo(directory: Path, models: Path) -> None:
     """Hold a spoken conversation, and show what it cost.
 
     Providers, caller and worker all run on this machine: no key, no account, no internet.
     """
     from ..demo.run import main
 
-    sys.exit(main(directory))
+    sys.exit(main(directory, models))
