@@ -8,6 +8,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 MODELS := .models/.set-up
+
+# tests that hold conversations in real time, some with local models: they run alone
+REAL_TIME := tests/demo tests/examples tests/local
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test models check lint types format bench clean
@@ -16,7 +19,8 @@ demo: $(VENV)/.installed $(MODELS)
 	$(BIN)/voicegw demo
 
 test: $(VENV)/.installed-dev $(MODELS)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(REAL_TIME:%=--ignore=%)
+	$(BIN)/python -m pytest $(REAL_TIME)
 
 models: $(MODELS)
 

@@ -182,7 +182,9 @@ class Gateway:
         self.track(meter)
 
     def prewarm(self) -> None:
-        """Load the local models that take over for projects that throttle, in the background."""
+        """Import the plugins of the configured providers, and load the local models that take over
+        for projects that throttle, these in the background."""
+        self.router.import_plugins()
         for project in self.config.projects.values():
             if project.daily_budget is not None and project.budget_action == "throttle":
                 self._prewarm_fallbacks(project)
@@ -254,10 +256,14 @@ class Gateway:
         from .ledger import open_ledger
 
         ledger = await open_ledger(self.config.database_url)
-        await ledger.housekeeping(
-            retention_days=self.config.cost_tracking.retention_days,
-            today=self.config.days.day_of(self.clock()),
-        )
+        try:
+            await ledger.housekeeping(
+                retention_days=self.config.cost_tracking.retention_days,
+                today=self.config.days.day_of(self.clock()),
+            )
+        except Exception:
+            await ledger.close()
+            raise
         return ledger
 
     def _job(self) -> tuple[str | None, str | None]:

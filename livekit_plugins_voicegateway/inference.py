@@ -84,10 +84,10 @@ def check_budget(project: str | None = None) -> None:
 
 
 def prewarm() -> None:
-    """Load the local models that take over when a budget is spent, in the background.
+    """Get ready for a call: for a worker's ``setup_fnc``.
 
-    For a worker's ``setup_fnc``, so that the swap does not wait for weights. Does nothing for
-    projects without a budget, or whose ``budget_action`` is not ``throttle``.
+    Imports the plugins of the providers in voicegw.yaml, and loads the local models that take
+    over when a budget is spent, in the background, so that the swap does not wait for weights.
     """
     current_gateway().prewarm()
 

@@ -206,6 +206,18 @@ class Router:
             arguments[target] = value
         return arguments
 
+    def import_plugins(self) -> None:
+        """Import the plugins of all providers in the configuration that are installed.
+
+        The first import of a plugin takes some tenths of a second: better in a worker's
+        ``setup_fnc`` than on a call's event loop.
+        """
+        providers = {*self.config.providers}
+        for project in self.config.projects.values():
+            providers.update(project.providers)
+        for provider in sorted(providers - LOCAL_OPTIONS):
+            _plugin(provider)
+
     def unknown_options(self, provider: str) -> list[ConfigProblem]:
         """Options in the configuration that no class of the installed plugin takes."""
         accepted: set[str] = set()

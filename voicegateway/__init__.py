@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import livekit_plugins_voicegateway as _package
 from livekit_plugins_voicegateway import __all__  # noqa: F401
+
+if TYPE_CHECKING:
+    from livekit_plugins_voicegateway import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:

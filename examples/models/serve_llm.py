@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="smollm2:135m", help="what the model is called")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
+    parser.add_argument("--longest", type=int, default=24, help="tokens of an answer at most")
     parser.add_argument("--threads", type=int, default=1, help="one leaves a core for speech")
     chosen = parser.parse_args(arguments)
     if not MODEL.is_file():
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parameters.model.path = str(MODEL)
     parameters.n_ctx = 2048
     parameters.n_parallel = 1
+    parameters.n_predict = chosen.longest
     parameters.cpuparams.n_threads = chosen.threads
     parameters.cpuparams_batch.n_threads = chosen.threads
     parameters.hostnames = [chosen.host]

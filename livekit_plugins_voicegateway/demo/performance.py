@@ -27,7 +27,7 @@ __all__ = ["Outcome", "perform", "show_outcome"]
 SECONDS_LEFT = 2.5
 """Seconds of listening that are left in a budget that is to be spent while the caller speaks."""
 
-TIME_LIMIT = 60.0
+TIME_LIMIT = 120.0
 """Seconds that the conversations may take; they are held at the same time."""
 
 
@@ -51,25 +51,22 @@ class Outcome:
 
 
 async def perform(
-    directory: Path, groups: Sequence[Sequence[Conversation]], local: LocalModels
+    directory: Path, conversations: Sequence[Conversation], local: LocalModels
 ) -> Outcome:
-    """Hold conversations, showing them, and reckon up.
+    """Hold conversations side by side, showing them, and reckon up.
 
     Args:
         directory: Where the demo's configuration and ledger go.
-        groups: One group after the other, those of a group side by side.
+        conversations: Whose projects are in that configuration.
         local: The local models there are.
 
     Raises:
-        TimeoutError: A group took longer than `TIME_LIMIT`.
+        TimeoutError: They took longer than `TIME_LIMIT`.
     """
-    conversations = [conversation for group in groups for conversation in group]
-    results: list[CallResult] = []
     async with set_stage(directory, local) as stage:
         projects = stage.gateway.config.projects
         with Show(conversations, projects) as show:
-            for group in groups:
-                results += await _hold_all(group, show, stage)
+            results = await _hold_all(conversations, show, stage)
         await stage.settle()
     calls = tuple(zip(conversations, results, strict=True))
     rows = await _rows_of(stage)

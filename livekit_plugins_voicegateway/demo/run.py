@@ -56,7 +56,7 @@ def main(directory: Path, models: Path = Path(".models")) -> int:
 
 
 _INTRODUCTION = """\
-Two calls at once, in one process, each through the gateway on the account of its own project.
+Calls side by side in one process, each through the gateway on the account of its own project.
 Callers, voice activity detection, sessions and plugins are real; the providers are stand-ins on
 this machine, so there is no key, no account and no internet.
 """
@@ -83,8 +83,7 @@ def _perform(directory: Path, models: Path) -> tuple[str, ...]:
     from .performance import perform, show_outcome
     from .script import conversations
 
-    groups = conversations(local.weights is not None)
-    outcome = asyncio.run(perform(directory, groups, local))
+    outcome = asyncio.run(perform(directory, conversations(local.weights is not None), local))
     show_outcome(outcome)
     return outcome.faults
 

@@ -150,21 +150,22 @@ DEVELOPMENT = Conversation(
     stt=local_models.STT,
     llm=local_models.LLM,
     tts=local_models.TTS,
-    greeting="I run on this machine.",
-    turns=(_turn("austen-0880.wav"),),
+    greeting="Hello.",
+    turns=(_turn("go-forward.wav"),),
 )
-"""Held after the others, where there are local models: two at once are too much for two cores."""
+"""Held where there are local models, and short: it is over before production needs them, for two
+calls at once with local models are too much for two cores."""
 
 
-def conversations(local: bool) -> tuple[tuple[Conversation, ...], ...]:
-    """Return the conversations in the order in which they are held, those at once together.
+def conversations(local: bool) -> tuple[Conversation, ...]:
+    """Return the conversations that are held side by side.
 
     Args:
         local: Whether there are local models.
     """
     if not local:
-        return (CONVERSATIONS,)
-    return (PRODUCTION_SPENT, *CONVERSATIONS[1:]), (DEVELOPMENT,)
+        return CONVERSATIONS
+    return PRODUCTION_SPENT, *CONVERSATIONS[1:], DEVELOPMENT
 
 
 REPLIES = {

@@ -39,6 +39,9 @@ HEARTBEAT = 10.0
 RETRY = 1.0
 """Seconds between two tries while the ledger cannot be written."""
 
+ROWS_AT_ONCE = 1_000
+"""Rows of one transaction at most: other processes write in between."""
+
 WAITING_ROWS = 100_000
 """Rows that wait in memory at most while the ledger cannot be written: about 60 MB."""
 
@@ -278,7 +281,11 @@ class Recorder:
         try:
             if self._sink is None:
                 self._sink = await self._open_sink()
-            await self._sink.write(rows)
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                some = rows[start : start + ROWS_AT_ONCE]
+                await self._sink.write(some)
+                for row in some:
+                    del self._waiting[row.id]
         except Exception as e:
             self._retry_at = self._monotonic() + RETRY
             if not self._failing:
@@ -290,8 +297,6 @@ class Recorder:
                 )
             self._bound()
             return
-        for row in rows:
-            del self._waiting[row.id]
         if self._failing:
             self._failing = False
             logger.info("VoiceGateway's ledger is back: %d waiting rows written", len(rows))

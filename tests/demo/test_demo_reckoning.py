@@ -9,9 +9,16 @@ import pytest
 from demo_calls import SPEECH, YOUNG_MAN, turn
 
 from livekit_plugins_voicegateway.demo.call import CallResult, Turn, TurnResult
+from livekit_plugins_voicegateway.demo.local_models import LocalModels
 from livekit_plugins_voicegateway.demo.performance import perform
-from livekit_plugins_voicegateway.demo.reckoning import Comparison, compare, turn_costs
-from livekit_plugins_voicegateway.demo.script import CONVERSATIONS
+from livekit_plugins_voicegateway.demo.reckoning import (
+    Comparison,
+    compare,
+    faults_of_spending,
+    turn_costs,
+    word_error_rate,
+)
+from livekit_plugins_voicegateway.demo.script import CONVERSATIONS, conversations
 from livekit_plugins_voicegateway.errors import UnknownModelError
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 from livekit_plugins_voicegateway.sandbox import Sandbox, SpeechRecord
@@ -31,6 +38,8 @@ ROW = UsageRow(
     requested_model="deepgram/nova-3",
     status="completed",
 )
+
+NO_LOCAL_MODELS = LocalModels(None, None, ())
 
 
 def call_of_two_turns() -> CallResult:
@@ -111,7 +120,7 @@ async def test_a_caller_who_was_heard_wrong_is_a_fault(tmp_path: Path) -> None:
         CONVERSATIONS[1], turns=(Turn(SPEECH / YOUNG_MAN, "She was a young woman."),)
     )
 
-    outcome = await perform(tmp_path, [misheard])
+    outcome = await perform(tmp_path, [misheard], NO_LOCAL_MODELS)
 
     (fault,) = outcome.faults
     assert fault.startswith("staging, turn 1: said 'She was a young woman.', heard 'He was not")
@@ -123,4 +132,22 @@ async def test_a_model_that_does_not_exist_is_the_error_that_a_worker_would_see(
     unknown = dataclasses.replace(CONVERSATIONS[1], llm="openia/gpt-4o-mini")
 
     with pytest.raises(UnknownModelError, match="openai"):
-        await perform(tmp_path, [unknown])
+        await perform(tmp_path, [unknown], NO_LOCAL_MODELS)
+
+
+def test_words_heard_wrong_are_counted_as_a_part_of_those_said() -> None:
+    assert word_error_rate("Go forward ten meters.", "go forward 10 metres") == 0
+    assert word_error_rate("He was not an old man.", "He was an old man.") == 1 / 6
+    assert word_error_rate("yes", "") == 1
+
+
+def test_a_conversation_whose_budget_was_spent_must_have_gone_on_with_local_models() -> None:
+    spent = conversations(local=True)[0]
+    faults = faults_of_spending(spent, [])
+    assert [fault.rpartition(" ")[2] for fault in faults][:3] == list(spent.models[:3])
+
+
+def test_without_local_models_there_are_two_conversations_and_no_budget_is_spent() -> None:
+    held = conversations(local=False)
+    assert [each.project for each in held] == ["production", "staging"]
+    assert all(each.spent_in is None for each in held)
