@@ -23,5 +23,17 @@ class VoiceGatewayPlugin(Plugin):
             logger,
         )
 
+    def download_files(self) -> None:
+        """Fetch the weights of the local models that the configuration's projects fall back to.
+
+        ``python -m livekit.agents download-files`` calls it for every plugin.
+        """
+        from .cli.download import local_models
+        from .config import load_config
+        from .local import download
+
+        for model in local_models(load_config()):
+            download(model.removeprefix("local/").partition(":")[0], report=logger.info)
+
 
 Plugin.register_plugin(VoiceGatewayPlugin())

@@ -8,13 +8,13 @@ from typing import Final
 import click
 
 from ..version import __version__
-from . import calls, check, costs, demo, init, logs, prices, projects, verify
+from . import calls, check, costs, demo, download, init, logs, prices, projects, verify
 from .failures import show_tracebacks
 
 __all__ = ["app"]
 
 _GROUPS: Final[Mapping[str, tuple[click.Command, ...]]] = {
-    "Set up": (init.init, check.check, demo.demo),
+    "Set up": (init.init, check.check, download.download_files, demo.demo),
     "Read the ledger": (
         projects.projects,
         projects.project,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..metering.usage import NANOS_PER_DOLLAR
 from .options import config_option, json_option
 from .terminal import complain, emit_json, waiting
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..errors import ConfigProblem
     from ..projects import Project
+    from .exposure import Exposure
     from .inspection import Database, Findings, Key
     from .tables import Cell
 
@@ -28,12 +30,29 @@ _KEY_STYLES: Final = {"set": "green", "missing": "yellow", "unneeded": "dim"}
 
 @click.command()
 @config_option
+@click.option(
+    "--calls",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Calls at once of each project, for the worst overspend of its budget.",
+)
+@click.option(
+    "--answer-tokens",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="Tokens of the longest answer, for the same.",
+)
 @json_option
-def check(config: Path | None, as_json: bool) -> None:
+def check(config: Path | None, calls: int, answer_tokens: int, as_json: bool) -> None:
     """Say what the configuration means, and what is wrong in it.
 
-    Names every fault at once, and where each key comes from, but never a key. Ends with status 1
-    when something is wrong; a key that is not set on this machine is no fault.
+    Names every fault at once, and where each key comes from, but never a key; and for each budget
+    the most that can be spent beyond it. Ends with status 1 when something is wrong; a key that is
+    not set on this machine is no fault.
     """
     from ..config import load_config
     from ..errors import ConfigError
@@ -51,10 +70,14 @@ def check(config: Path | None, as_json: bool) -> None:
 
     with waiting("Looking at the plugins that the file names"):
         findings = inspect_config(loaded, os.environ)
+    from .exposure import budget_exposures, missing_fallbacks
+
+    exposures = budget_exposures(loaded, calls=calls, answer_tokens=answer_tokens)
+    findings.notes.extend(missing_fallbacks(loaded))
     if as_json:
-        emit_json(_as_json(findings))
+        emit_json(_as_json(findings, exposures))
     else:
-        _show(findings)
+        _show(findings, exposures)
         if findings.problems:
             complain(str(ConfigError(str(loaded.path or "the environment"), findings.problems)))
         if findings.database.problem is not None:
@@ -63,8 +86,11 @@ def check(config: Path | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _show(findings: Findings) -> None:
+def _show(findings: Findings, exposures: list[Exposure]) -> None:
+    from .exposure import describe
     from .tables import ACCENT_STYLES, Cell, Page
+
+    overspend = {found.project: found for found in exposures}
 
     config = findings.config
     page = Page()
@@ -84,7 +110,13 @@ def _show(findings: Findings) -> None:
             Cell(project.id, f"bold {ACCENT_STYLES[project.accent]}"), f"  {_headline(project)}"
         )
         keys = findings.keys[project.id]
-        page.facts([*_key_facts(keys), ("  fallback", _fallback(project))])
+        facts: list[tuple[str, str | Cell]] = [
+            *_key_facts(keys),
+            ("  fallback", _fallback(project)),
+        ]
+        if (found := overspend.get(project.id)) is not None:
+            facts.append(("  worst overspend", describe(found)))
+        page.facts(facts)
     if findings.others:
         page.line()
         page.line("Other providers, with a key from the environment:")
@@ -159,8 +191,9 @@ def _fallback_models(project: Project) -> dict[str, str | None]:
     return {"stt": fallback.stt, "llm": fallback.llm, "tts": fallback.tts}
 
 
-def _as_json(findings: Findings) -> dict[str, Any]:
+def _as_json(findings: Findings, exposures: list[Exposure]) -> dict[str, Any]:
     config, database = findings.config, findings.database
+    overspend = {found.project: found.nanos for found in exposures}
     return {
         "ok": findings.ok,
         "file": str(config.path) if config.path else None,
@@ -177,6 +210,7 @@ def _as_json(findings: Findings) -> dict[str, Any]:
                 "line": project.line or None,
                 "providers": [_key_json(key) for key in findings.keys[project.id]],
                 "fallback": _fallback_models(project),
+                "worst_overspend": _dollars(overspend.get(project.id)),
             }
             for project in config.projects.values()
         ],
@@ -188,6 +222,10 @@ def _as_json(findings: Findings) -> dict[str, Any]:
 
 def _number(amount: Decimal | None) -> float | None:
     return None if amount is None else float(amount)
+
+
+def _dollars(nanos: int | None) -> float | None:
+    return None if nanos is None else round(nanos / NANOS_PER_DOLLAR, 9)
 
 
 def _key_json(key: Key) -> dict[str, str]:
