@@ -33,7 +33,7 @@ from .delegates import (
     respell,
 )
 from .log import logger
-from .metering.attempts import reached_provider, watch_attempts, watch_events
+from .metering.attempts import reached_provider, unwatch, watch_attempts, watch_events
 from .metering.estimates import Prompt, calibration_for
 from .metering.meter import CompletionMeter
 from .metering.usage import Quantities
@@ -264,6 +264,8 @@ class LLMStream(llm.LLMStream):
             self._inner_error = e
             raise
         finally:
+            if self._inner is not None:
+                unwatch(self._inner)
             if self._meter is not None:
                 self._meter.close(status, error)
             if self._hold is not None:

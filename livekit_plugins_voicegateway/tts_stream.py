@@ -20,7 +20,7 @@ from opentelemetry import trace
 from livekit import rtc
 
 from .delegates import Delegates
-from .metering.attempts import reached_provider, watch_attempts, watch_events
+from .metering.attempts import reached_provider, unwatch, watch_attempts, watch_events
 from .metering.meter import SpeechMeter
 from .metering.usage import Quantities
 
@@ -223,6 +223,7 @@ class ChunkedStream(tts.ChunkedStream):
         await super().aclose()
         if self._inner is not None:
             await self._inner.aclose()
+            unwatch(self._inner)
         self._attempts.finish("cancelled", self._inner)
 
 
@@ -294,6 +295,8 @@ class SynthesizeStream(tts.SynthesizeStream):
         await super().aclose()
         if self._inner is not None:
             await self._inner.aclose()
+            unwatch(self._inner)
+            vars(self._inner).pop("_mark_started", None)
         self._attempts.finish("cancelled", self._inner)
 
     def _watch_text_sent(self, inner: tts.SynthesizeStream) -> None:

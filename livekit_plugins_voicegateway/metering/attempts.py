@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-__all__ = ["AttemptObserver", "reached_provider", "watch_attempts", "watch_events"]
+__all__ = ["AttemptObserver", "reached_provider", "unwatch", "watch_attempts", "watch_events"]
 
 
 class AttemptObserver(Protocol):
@@ -65,6 +65,19 @@ def watch_events(stream: Any, observer: Callable[[Any], None]) -> None:
         observer(event)
 
     stream._event_ch.send_nowait = observed
+
+
+def unwatch(stream: Any) -> None:
+    """Take the observers off a stream that is over.
+
+    They make a circle with it, which only the garbage collector would find, and its passes hold
+    up every call in the process.
+
+    Args:
+        stream: A LiveKit stream that was closed.
+    """
+    vars(stream).pop("_run", None)
+    vars(stream._event_ch).pop("send_nowait", None)
 
 
 _NEVER_CONNECTED = (aiohttp.ClientConnectorError, ConnectionRefusedError, socket.gaierror)

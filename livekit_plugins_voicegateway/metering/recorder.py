@@ -36,6 +36,13 @@ IDLE_ROUND = 1.0
 HEARTBEAT = 10.0
 """Seconds after which an open row is written even if nothing changed, to show that it lives."""
 
+SLICE = 0.0005
+"""Seconds of work between two pauses of the thread. While it works it holds the interpreter's lock,
+and an event loop that has something to do waits for it, for 5 ms each time if it is let."""
+
+PAUSE = 0.0005
+"""Seconds of a pause: yielding without sleeping would give the lock back to the same thread."""
+
 RETRY = 1.0
 """Seconds between two tries while the ledger cannot be written."""
 
@@ -235,7 +242,11 @@ class Recorder:
             self._running.append(_Running(meter, self._rows.first_part(meter)))
 
         still: list[_Running] = []
+        pause_at = self._monotonic() + SLICE
         for running in self._running:
+            if self._monotonic() >= pause_at:
+                time.sleep(PAUSE)
+                pause_at = self._monotonic() + SLICE
             meter = running.meter
             closed = meter.status != "open"
             if not closed and running.part.day != today and meter.request.modality == "stt":
