@@ -7,6 +7,7 @@ listeners see what they would see on the plugin itself.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from livekit.agents import inference, stt, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import is_given
 
@@ -53,8 +55,7 @@ class Delegate(Generic[M]):
         project: Who pays.
         metered: False for an adapter, whose members meter for themselves.
         price: What it costs, once that is known; found on the recorder's thread.
-        stands_in_for: The model string that the application asked for, when this is the local
-            fallback.
+        stands_in: Whether this is the fallback, and the application asked for another model.
     """
 
     instance: M
@@ -62,7 +63,7 @@ class Delegate(Generic[M]):
     project: Project
     metered: bool = True
     price: Price | None = None
-    stands_in_for: str | None = None
+    stands_in: bool = False
 
     def cost(self, quantities: Quantities) -> int:
         """What ``quantities`` would cost, in nano-dollars; 1 while nobody knows, 0 if free."""
@@ -137,8 +138,9 @@ class Delegates(Generic[M]):
         return delegate
 
     def all(self) -> list[Delegate[M]]:
-        """Every delegate that was built, one for each project that made a request."""
-        return list(self._built.values())
+        """Every delegate that was built, for each project that made a request: the chosen model's,
+        and the fallback's."""
+        return [*self._built.values(), *(made for made in self._fallbacks.values() if made)]
 
     @property
     def served(self) -> Delegate[M]:
@@ -158,8 +160,8 @@ class Delegates(Generic[M]):
             model=delegate.model,
             streaming=streaming,
         )
-        if delegate.stands_in_for is not None:
-            request = replace(request, requested_model=delegate.stands_in_for)
+        if delegate.stands_in:
+            request = replace(request, requested_model=self.spec.route.requested)
         return request
 
     async def admit(
@@ -180,6 +182,9 @@ class Delegates(Generic[M]):
         try:
             admission = self.gateway.admission
             verdict = await admission.decide(delegate.project, delegate.cost(quantities))
+            if verdict.throttled and delegate.project.id not in self._fallbacks:
+                # a chat model's client takes tens of milliseconds to make
+                await asyncio.to_thread(self.fallback, delegate)
             return self._served_by(delegate, verdict)
         except Exception:
             return self._without_budget(delegate)
@@ -239,10 +244,12 @@ class Delegates(Generic[M]):
                 self._fallbacks[project.id] = None
             else:
                 spec, instance = made
+                instance = _as_stream(self._modality, instance)
                 self._listen(instance)
-                self._fallbacks[project.id] = Delegate(
-                    instance, spec, project, stands_in_for=delegate.spec.route.requested
-                )
+                fallback: Delegate[M] = Delegate(instance, spec, project, stands_in=True)
+                if self._prepare is not None:
+                    self._prepare(fallback)
+                self._fallbacks[project.id] = fallback
         return self._fallbacks[project.id]
 
     def update(self, spec: ModelSpec, changes: Mapping[str, Any]) -> list[Delegate[M]]:
@@ -337,6 +344,18 @@ class Delegates(Generic[M]):
 
     def _forward_error(self, *args: Any) -> None:
         self._owner.emit("error", *args)
+
+
+def _as_stream(modality: Modality, instance: Any) -> Any:
+    """A fallback that hears or speaks whole pieces only, as one that streams.
+
+    A session asks the chosen model whether it streams, and adapts to the answer once.
+    """
+    if modality == "llm" or instance.capabilities.streaming:
+        return instance
+    if modality == "tts":
+        return tts.StreamAdapter(tts=instance)
+    return stt.StreamAdapter(stt=instance, vad=inference.VAD())
 
 
 def given(**arguments: Any) -> dict[str, Any]:

@@ -361,7 +361,7 @@ class LLMStream(llm.LLMStream):
 
 def _accepted(delegate: Delegate[llm.LLM[Any]], options: dict[str, Any]) -> dict[str, Any]:
     """The options that this plugin's ``chat`` takes."""
-    if delegate.stands_in_for is not None:
+    if delegate.stands_in:
         # options of the cloud model, which Ollama would not know
         options = {name: value for name, value in options.items() if name != "extra_kwargs"}
     parameters = inspect.signature(delegate.instance.chat).parameters

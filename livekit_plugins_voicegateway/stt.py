@@ -34,6 +34,7 @@ from .delegates import (
 )
 from .metering.attempts import reached_provider
 from .metering.meter import TranscriptionMeter
+from .metering.usage import Quantities
 from .stt_stream import RecognizeStream
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from livekit.agents.llm.chat_context import MetricsMetadata
     from livekit.agents.voice.events import ConversationItemAddedEvent
 
+    from .budgets import Hold
     from .metering.meter import Request
     from .projects import Project
     from .router import ModelSpec
@@ -185,11 +187,11 @@ class STT(stt.STT[Any]):
             stream.respecified()
 
     def _update_session_keyterms(self, keyterms: list[str]) -> None:
-        self._session_keyterms = list(keyterms)
+        self._session_keyterms[:] = keyterms  # the streams' own list: what takes over needs them
         for delegate in self._delegates.all():
             if delegate.instance.capabilities.keyterms:
                 delegate.instance._update_session_keyterms(keyterms)
-            elif keyterms:
+            elif keyterms and not delegate.stands_in:
                 super()._update_session_keyterms(keyterms)
 
     def _push_conversation_item(self, ev: ConversationItemAddedEvent) -> None:
@@ -218,12 +220,26 @@ class STT(stt.STT[Any]):
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> stt.SpeechEvent:
         """Transcribe a buffer; see ``livekit.agents.stt.STT.recognize``."""
-        delegate = self._delegates.current()
-        self._delegates.serves(delegate)
-        request = self._delegates.request(delegate, streaming=False)
+        delegates, chosen = self._delegates, self._delegates.current()
+        request = delegates.request(chosen, streaming=False)
         if is_given(language):
             request = dataclasses.replace(request, variant=str(language))
-        recognition = _Recognition(self._delegates, delegate, request, bool(self._session_keyterms))
+        verdict, delegate = await delegates.admit(
+            chosen, Quantities(audio_seconds=calculate_audio_duration(buffer))
+        )
+        if verdict.refused is not None:
+            delegates.gateway.reject(request, verdict.refused)
+            self._emit_error(verdict.refused, recoverable=False)
+            raise verdict.refused
+        if delegate is not chosen:
+            language = NOT_GIVEN  # as the chosen provider spells it, which no other may know
+            request = dataclasses.replace(
+                delegates.request(delegate, streaming=False), request_id=request.request_id
+            )
+        delegates.serves(delegate)
+        recognition = _Recognition(
+            delegates, delegate, request, bool(self._session_keyterms), verdict.hold
+        )
         token = _recognition.set(recognition)
         try:
             return await delegate.instance.recognize(
@@ -233,6 +249,7 @@ class STT(stt.STT[Any]):
             )
         finally:
             _recognition.reset(token)
+            recognition.release()
 
     def stream(
         self,
@@ -298,6 +315,7 @@ class _Recognition:
     delegate: Delegate[stt.STT[Any]]
     request: Request
     keyterms: bool
+    hold: Hold | None
 
     def attempt(self, seconds: float) -> TranscriptionMeter:
         meter = TranscriptionMeter(
@@ -306,9 +324,16 @@ class _Recognition:
             monotonic=self.delegates.gateway.monotonic,
         )
         meter.keyterms = self.keyterms
+        meter.hold = self.hold or self.delegates.untaken(self.delegate)
+        self.hold = None
         meter.push(seconds)
         self.delegates.gateway.track(meter)
         return meter
+
+    def release(self) -> None:
+        """Let go of what the budget holds for it, if no attempt was made."""
+        if self.hold is not None:
+            self.hold.release()
 
 
 def _meter_recognitions(delegate: Delegate[stt.STT[Any]]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterable
+from collections import deque
+from collections.abc import AsyncIterable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from livekit.agents import stt
@@ -36,6 +37,14 @@ __all__ = ["RecognizeStream"]
 ONE_SECOND = Quantities(audio_seconds=1.0, connection_seconds=1.0)
 """What a stream holds of its budget: its next second."""
 
+REPLAY_AT_ONCE = 0.2
+"""Seconds of audio that a new delegate is given to hear again before other tasks have their turn:
+its stream may have to resample them."""
+
+ANNOUNCED_WITHIN = 3
+"""Seconds of audio in which a new delegate announces the speech that the old one announced, or
+there was no more of it."""
+
 
 class RecognizeStream(stt.RecognizeStream):
     """A transcription stream: the delegate's stream, metered on its way through.
@@ -60,10 +69,16 @@ class RecognizeStream(stt.RecognizeStream):
         self._keyterms = keyterms
         self._inner_error: BaseException | None = None
         self._speaking = False
+        self._announces = False
+        self._unannounced_seconds: int | None = None
         self._unpaid_seconds = 0.0
+        self._pushed_seconds = 0.0
         self._opened_at = time.time()
+        self._first_frame_at: float | None = None
         self._first_offset = 0.0
-        self._closing: set[asyncio.Task[None]] = set()
+        self._offset = 0.0
+        self._backlog: deque[rtc.AudioFrame] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
         verdict, self._delegate = delegates.admit_now(self._chosen, ONE_SECOND)
         self._refused = verdict.refused
         self._budgeted = self._chosen.project.daily_budget is not None
@@ -84,24 +99,32 @@ class RecognizeStream(stt.RecognizeStream):
         inner = self._inner
         if inner is None:
             return  # refused: the stream ends with the refusal
-        inner.push_frame(frame)
         duration = frame.duration
-        self._meter.push(duration)
+        if self._backlog:
+            self._backlog.append(frame)
+        else:
+            inner.push_frame(frame)
+            self._meter.push(duration)
         if self._recent is not None:
             self._recent.push(frame, duration)
+            if self._first_frame_at is None:
+                self._first_frame_at = time.time() - duration
+            self._pushed_seconds += duration
             self._unpaid_seconds += duration
             if self._unpaid_seconds >= 1.0:
                 self._unpaid_seconds -= 1.0
-                self._pay_for_next_second()
+                self._ask_for_next_second()
 
     def flush(self) -> None:
         """Mark the end of the current segment."""
         if self._inner is not None:
+            self._replay_all()
             self._inner.flush()
 
     def end_input(self) -> None:
         """Mark the end of input: no more audio will be pushed."""
         if self._inner is not None:
+            self._replay_all()
             self._inner.end_input()
         self._input_ch.close()
 
@@ -112,7 +135,7 @@ class RecognizeStream(stt.RecognizeStream):
 
     @start_time_offset.setter
     def start_time_offset(self, value: float) -> None:
-        self._first_offset = value
+        self._first_offset = self._offset = value
         if self._inner is not None:
             self._inner.start_time_offset = value
 
@@ -140,10 +163,11 @@ class RecognizeStream(stt.RecognizeStream):
         """Close this stream immediately."""
         # ours first: the delegate's own monitor then reads its last events, as it would without us
         await super().aclose()
+        self._backlog.clear()
         if self._inner is not None:
             await self._inner.aclose()
-        if self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         self._finish("completed")
 
     def __getattr__(self, name: str) -> Any:
@@ -179,31 +203,55 @@ class RecognizeStream(stt.RecognizeStream):
         if kind == stt.SpeechEventType.RECOGNITION_USAGE:
             self._count_tokens(event)
         elif kind == stt.SpeechEventType.START_OF_SPEECH:
+            self._announces = True
+            self._unannounced_seconds = None
             if self._speaking and self._recent is not None:
                 return  # the old delegate has said so already
             self._speaking = True
+            if self._recent is not None:
+                self._recent.speech_begins()
         elif kind == stt.SpeechEventType.END_OF_SPEECH:
             self._speaking = False
+            self._unannounced_seconds = None
         elif event.alternatives:
             self._meter.first_result()
             if self._recent is not None and kind == stt.SpeechEventType.FINAL_TRANSCRIPT:
-                assert self._inner is not None
-                self._recent.heard_until(
-                    event.alternatives[0].end_time - self._inner.start_time_offset
-                )
+                self._recent.heard_until(event.alternatives[0].end_time - self._offset)
         self._event_ch.send_nowait(event)
         if kind == stt.SpeechEventType.END_OF_SPEECH:
             self._go_back_if_paid()
 
+    def _ask_for_next_second(self) -> None:
+        """Once a second of audio: hold the next one, or change over when there is no money left
+        for it, or when there is money again."""
+        assert self._recent is not None
+        if self._announces and not self._speaking:
+            self._recent.speech_begins()
+        if self._unannounced_seconds is not None:
+            self._unannounced_seconds += 1
+            if self._unannounced_seconds > ANNOUNCED_WITHIN:
+                self._end_speech()
+        if self._delegate is self._chosen:
+            self._pay_for_next_second()
+        elif not self._speaking:
+            self._go_back_if_paid()
+
+    def _end_speech(self) -> None:
+        """Speech was over when this delegate took over, and the old one had not said so."""
+        self._unannounced_seconds = None
+        self._speaking = False
+        if not self._event_ch.closed:
+            self._event_ch.send_nowait(stt.SpeechEvent(stt.SpeechEventType.END_OF_SPEECH))
+
     def _pay_for_next_second(self) -> None:
         """Hold the stream's next second of the budget; swap or end when there is none left."""
-        if self._delegate is not self._chosen or self._refused is not None:
+        if self._refused is not None:
             return
         try:
             verdict, delegate = self._delegates.extend(self._chosen, self._meter.hold, ONE_SECOND)
             self._meter.hold = verdict.hold
             if delegate is not self._chosen:
-                self._swap(delegate, replay=True)
+                self._swap(delegate)
             elif verdict.refused is not None:
                 self._refuse(verdict.refused)
         except Exception:
@@ -218,33 +266,29 @@ class RecognizeStream(stt.RecognizeStream):
         try:
             verdict, delegate = self._delegates.admit_now(self._chosen, ONE_SECOND)
             if delegate is self._chosen and verdict.refused is None:
-                self._swap(delegate, replay=False)
+                self._swap(delegate)
                 self._meter.hold = verdict.hold
         except Exception:
             logger.exception("VoiceGateway could not go back to the chosen model")
 
-    def _swap(self, delegate: Delegate[stt.STT[Any]], *, replay: bool) -> None:
+    def _swap(self, delegate: Delegate[stt.STT[Any]]) -> None:
         """Let ``delegate`` go on, in this very turn of the event loop: no audio comes between."""
         assert self._recent is not None
         old, request_id = self._inner, self._meter.request.request_id
         self._finish("completed")
         self._delegate = delegate
-        frames = self._recent.not_heard() if replay else []
-        if not replay:
-            self._recent.clear()
         self._meter = self._new_meter(
             dataclasses.replace(self._delegates.request(delegate), request_id=request_id)
         )
         self._open(delegate)
         assert self._inner is not None
-        replayed = sum(frame.duration for frame in frames)
-        self._inner.start_time_offset = max(
-            0.0, self._first_offset + (time.time() - self._opened_at) - replayed
+        backlog = self._backlog = deque(self._recent.restart())
+        self._offset = self._inner.start_time_offset = max(
+            0.0, self._now() - sum(frame.duration for frame in backlog)
         )
-        self._recent.begin()
-        for frame in frames:
-            self._inner.push_frame(frame)
-            self._meter.push(frame.duration)
+        self._announces = False
+        self._unannounced_seconds = 0 if self._speaking else None
+        self._do(self._replay(self._inner, backlog))
         logger.info(
             "project %r: %s goes on with %s",
             delegate.project.id,
@@ -252,28 +296,61 @@ class RecognizeStream(stt.RecognizeStream):
             delegate.spec.route.requested,
         )
         if old is not None:
-            self._close(old)
+            self._do(old.aclose())
+
+    def _now(self) -> float:
+        """Where this stream is, on the time line of its transcripts.
+
+        LiveKit's are seconds by the clock, those of a provider seconds of audio; they differ where
+        audio was not pushed in real time: muted for a while, or read from a file.
+        """
+        by_the_clock = time.time() - self._first_frame_at if self._first_frame_at else 0.0
+        return self._first_offset + max(self._pushed_seconds, by_the_clock)
+
+    async def _replay(self, inner: stt.RecognizeStream, backlog: deque[rtc.AudioFrame]) -> None:
+        """Give the delegate to hear again what the old one has not finished, piece by piece; what
+        is pushed meanwhile queues up behind."""
+        try:
+            while backlog and inner is self._inner:
+                self._replay_piece()
+                await asyncio.sleep(0)
+        except RuntimeError:
+            backlog.clear()  # the delegate has ended, and with it this stream
+
+    def _replay_piece(self) -> None:
+        assert self._inner is not None
+        seconds = 0.0
+        while self._backlog and seconds < REPLAY_AT_ONCE:
+            frame = self._backlog.popleft()
+            self._inner.push_frame(frame)
+            self._meter.push(frame.duration)
+            seconds += frame.duration
+
+    def _replay_all(self) -> None:
+        while self._backlog:
+            self._replay_piece()
 
     def _refuse(self, refused: BudgetRefusal) -> None:
         """End the stream with a refusal."""
         self._refused = refused
         old, self._inner = self._inner, None
         if old is not None:
-            self._close(old)
+            self._do(old.aclose())
 
-    def _close(self, inner: stt.RecognizeStream) -> None:
-        task = asyncio.create_task(inner.aclose(), name="voicegateway-close-delegate")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="voicegateway-swap")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _open(self, delegate: Delegate[stt.STT[Any]]) -> None:
-        inner = delegate.instance.stream(
-            language=self._language if delegate.stands_in_for is None else NOT_GIVEN,
-            conn_options=self._delegate_options,
-        )
         instance = delegate.instance
         if self._keyterms and delegate is not self._chosen and instance.capabilities.keyterms:
-            instance._update_session_keyterms(self._keyterms)
+            # before there is a stream: some plugins connect anew for them, and lose audio
+            instance._update_session_keyterms(list(self._keyterms))
+        inner = instance.stream(
+            language=NOT_GIVEN if delegate.stands_in else self._language,
+            conn_options=self._delegate_options,
+        )
         self._delegates.serves(delegate)
         self._inner = inner
         meter = self._meter

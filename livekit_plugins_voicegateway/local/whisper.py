@@ -18,12 +18,12 @@ from livekit import rtc
 from .engines import answer
 from .weights import whisper_size
 from .whisper_engine import SAMPLE_RATE, Loading, Question, Transcript, hear, whisper_engine
+from .whisper_stream import WhisperStream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .engines import Engine
-    from .whisper_stream import WhisperStream
 
 __all__ = ["Recognizer", "WhisperSTT"]
 
@@ -179,8 +179,6 @@ class WhisperSTT(stt.STT[Literal["metrics_collected", "error"]]):
     ) -> WhisperStream:
         """Start to listen. Starts loading the weights, if nobody did."""
         from livekit.agents import inference
-
-        from .whisper_stream import WhisperStream
 
         detector = self._vad or inference.VAD(min_silence_duration=self._min_silence)
         return WhisperStream(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,18 @@ def providers_yaml(sandbox: Sandbox) -> str:
 
 @asynccontextmanager
 async def gateway_on(
-    sandbox: Sandbox, folder: Path, text: str = "projects: {prod: {}, staging: {}}\n"
+    sandbox: Sandbox,
+    folder: Path,
+    text: str = "projects: {prod: {}, staging: {}}\n",
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Gateway]:
     """Install a gateway whose providers are the sandbox and whose ledger lies in ``folder``."""
     path = folder / "voicegw.yaml"
     path.write_text(
         f"database: {{url: 'sqlite:///{folder}/voicegw.db'}}\n{text}{providers_yaml(sandbox)}"
     )
-    gateway = Gateway(load_config(path, env={}), env={})
+    gateway = Gateway(load_config(path, env={}), env={}, clock=clock)
     previous = install(gateway)
     try:
         yield gateway
