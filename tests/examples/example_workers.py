@@ -24,7 +24,8 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds that a worker may take for the next thing it does, on a busy machine."""
 
-NAMES = ("single_project.py", "project_per_room.py")
+CLOUD_NAMES = ("single_project.py", "project_per_room.py")
+NAMES = (*CLOUD_NAMES, "local_only.py")
 
 
 class Worker:
@@ -68,26 +69,41 @@ class Desk:
     Args:
         folder: Where configuration and ledger go.
         sandbox: Where the providers are.
+
+    Attributes:
+        cloud_keys: Whether the environment of a worker has keys of cloud providers.
     """
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.config = folder / "voicegw.yaml"
         self.ledger = folder / "voicegw.db"
         configuration = yaml.safe_load((WORKERS / "voicegw.yaml").read_text())
-        configuration["providers"] = {
+        configuration["providers"] |= {
             name: {"base_url": url} for name, url in sandbox.base_urls.items()
+        }
+        self.config.write_text(yaml.safe_dump(configuration))
+        self.cloud_keys = True
+
+    def use_weights(self, folder: Path, voice: str) -> None:
+        """Let the configuration name the weights of local models, and a voice that is there."""
+        configuration = yaml.safe_load(self.config.read_text())
+        configuration["providers"]["whisper"] |= {"weights": str(folder)}
+        configuration["providers"]["kokoro"] |= {
+            "weights": str(folder),
+            "voice": voice,
+            "language": "en-us",
         }
         self.config.write_text(yaml.safe_dump(configuration))
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a worker: keys of both projects, none of LiveKit's."""
+        """The environment of a worker: keys of the projects, if it has any, none of LiveKit's."""
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("LIVEKIT_", "VOICEGW_")) and "API_KEY" not in name
         }
-        for provider in ("OPENAI", "DEEPGRAM", "CARTESIA"):
+        for provider in ("OPENAI", "DEEPGRAM", "CARTESIA") if self.cloud_keys else ():
             kept[f"{provider}_API_KEY"] = f"key-of-production-{provider}"
             kept[f"STAGING_{provider}_API_KEY"] = f"key-of-staging-{provider}"
         return kept | {"VOICEGW_CONFIG": str(self.config), "NO_PROXY": "127.0.0.1"}

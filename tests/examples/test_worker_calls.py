@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from console_line import listening
-from example_workers import NAMES, WORKERS, Desk
+from example_workers import CLOUD_NAMES, WORKERS, Desk
 
 from livekit_plugins_voicegateway import demo
 from livekit_plugins_voicegateway.sandbox import ChatRequest, Sandbox
@@ -19,7 +19,7 @@ YOUNG_MAN = SPEECH / "austen-0880.wav"
 RUN_JOB = Path(__file__).with_name("run_job.py")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLOUD_NAMES)
 async def test_a_spoken_call_in_the_console_is_on_the_default_project(
     name: str, desk: Desk, sandbox: Sandbox
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
-from example_workers import NAMES, WORKERS, Desk
+from example_workers import CLOUD_NAMES, NAMES, WORKERS, Desk
 from livekit.protocol import agent
 
 from livekit_plugins_voicegateway.sandbox import Sandbox
@@ -87,7 +87,7 @@ async def register_and_stop(name: str, command: str, desk: Desk) -> None:
     assert "Traceback" not in desk.output.read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLOUD_NAMES)
 async def test_in_the_console_it_answers_what_is_typed(
     name: str, desk: Desk, sandbox: Sandbox
 ) -> None:
