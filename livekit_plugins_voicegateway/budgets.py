@@ -490,12 +490,12 @@ class Budgets:
             grant = await self._ask(budget, ledger, need, now)
         budget.granted_by(grant, asked_for=need, expires_at=now + LEASE_SECONDS)
         limit = budget.limit_nanos
-        if not budget.near_logged and grant.settled_nanos >= limit * NEAR:
+        if limit and not budget.near_logged and grant.settled_nanos >= limit * NEAR:
             budget.near_logged = True
             logger.warning(
                 "project %r has spent %.0f %% of today's budget of %s",
                 project_id,
-                100 * grant.settled_nanos / limit if limit else 100,
+                100 * grant.settled_nanos / limit,
                 dollars(limit),
             )
             self.on_near(budget.project)

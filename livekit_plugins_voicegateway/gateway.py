@@ -181,13 +181,17 @@ class Gateway:
         meter.close("rejected", error)
         self.track(meter)
 
-    def prewarm(self) -> None:
+    def prewarm(self, *models: str) -> None:
         """Import the plugins of the configured providers, and load the local models that take over
         for projects that throttle, these in the background."""
         self.router.import_plugins()
         for project in self.config.projects.values():
             if project.daily_budget is not None and project.budget_action == "throttle":
                 self._prewarm_fallbacks(project)
+        for model in models:
+            modality: Modality = "stt" if model.startswith("local/whisper") else "tts"
+            spec = ModelSpec(parse_model(modality, model))
+            self.router.build(modality, spec, self.active_project()).prewarm()
 
     def fallback(self, modality: Modality, project: Project) -> tuple[ModelSpec, Any] | None:
         """Make the model that takes over for a project; None when there is none, or it fails."""

@@ -83,13 +83,20 @@ def check_budget(project: str | None = None) -> None:
     gateway.admission.check(gateway.active_project(project))
 
 
-def prewarm() -> None:
+def prewarm(*models: str) -> None:
     """Get ready for a call: for a worker's ``setup_fnc``.
 
     Imports the plugins of the providers in voicegw.yaml, and loads the local models that take
     over when a budget is spent, in the background, so that the swap does not wait for weights.
+
+    Args:
+        *models: Local models to load as well, for a worker that uses them directly:
+            ``"local/whisper-base"``, ``"local/kokoro"``.
+
+    Raises:
+        UnknownModelError: One of ``models`` is no local model.
     """
-    current_gateway().prewarm()
+    current_gateway().prewarm(*models)
 
 
 def __getattr__(name: str) -> Any:

@@ -87,6 +87,8 @@ def budget_exposures(config: Config, *, calls: int, answer_tokens: int) -> list[
                 prices[modality] = dearest[2]
                 models.append(dearest[1])
         nanos = worst_overspend(prices, calls=calls, answer_tokens=answer_tokens)
+        if project.daily_budget == 0:
+            known, nanos = True, 0  # nothing is ever admitted
         exposures.append(
             Exposure(project.id, nanos if known else None, tuple(models), calls, answer_tokens)
         )
