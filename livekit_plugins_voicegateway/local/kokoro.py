@@ -244,7 +244,7 @@ class _Speech:
         self._wording = wording
         self._pace = pace
         self._conn_options = conn_options
-        self._pieces = Pieces()
+        self._pieces = Pieces(english=wording.pronunciation.startswith("en"))
         self._more = asyncio.Event()
         self._outlet = _Outlet(emitter)
         self._clock = asyncio.get_running_loop().time
@@ -279,6 +279,8 @@ class _Speech:
         if not text:
             self._outlet.put(piece, b"")
             return
+        if text[-1].isalnum() and not self._pieces.exhausted:
+            text += ","  # the sentence goes on: without it Kokoro would let the voice fall
         begun = self._clock()
         audio = await self._synthesizer.speak(text, self._wording, self._conn_options)
         seconds = len(audio) / _BYTES_PER_SECOND

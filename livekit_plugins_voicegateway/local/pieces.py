@@ -16,16 +16,30 @@ from livekit.agents.tokenize import blingfire
 __all__ = ["Pace", "Pieces", "pause_after"]
 
 _CLAUSE_END: Final = re.compile(r"(?<=[,;:)])\s+|\s+(?=[—–-]\s)|(?<=[，、；：])")
+
+_PHRASE_START: Final = re.compile(
+    r"\s+(?=(?:about|after|although|and|because|before|between|but|by|during|for|from|if|or|since"
+    r"|though|unless|until|when|where|which|while|who|with|within|without)\s)",
+    re.IGNORECASE,
+)
+"""Where an English sentence without commas is cut: people draw breath before these words too."""
+
 _SHORTEST: Final = 8
-"""Characters; anything shorter is spoken with what follows it."""
+"""Characters of a clause; anything shorter is spoken with what follows it."""
+
+_SHORTEST_PHRASE: Final = 20
+"""Characters on either side of a cut between phrases."""
 
 _LONGEST: Final = 200
 """Characters in one inference: memory grows with them (0.6 GB at this length)."""
 
-_MARGIN: Final = 1.2
+_MARGIN: Final = 1.1
 """Work is expected to take this much longer than it took before."""
 
-_PADDING: Final = 0.6
+_ONSET: Final = 0.35
+"""Seconds that the shortest text takes to say; beyond them it is so much for each character."""
+
+_SILENCE: Final = 0.55
 """Seconds of silence that Kokoro computes around every piece, and that are cut off."""
 
 _LEARNING: Final = 0.3
@@ -45,28 +59,34 @@ class Pace:
             are for two cores.
     """
 
-    per_character: float = 0.06
-    work_per_second: float = 0.55
+    per_character: float = 0.045
+    work_per_second: float = 0.5
 
     def speech(self, text: str) -> float:
         """Seconds that ``text`` takes to say."""
-        return self.per_character * len(text.strip())
+        return _ONSET + self.per_character * len(text.strip())
 
     def work(self, text: str) -> float:
         """Seconds that ``text`` takes to synthesise."""
-        return self.work_per_second * (self.speech(text) + _PADDING)
+        return self.work_per_second * (self.speech(text) + _SILENCE)
 
     def learn(self, text: str, speech: float, work: float) -> None:
         """Take in what one piece took, in seconds."""
         if characters := len(text.strip()):
-            self.per_character += _LEARNING * (speech / characters - self.per_character)
-        self.work_per_second += _LEARNING * (work / (speech + _PADDING) - self.work_per_second)
+            measured = max(0.0, speech - _ONSET) / characters
+            self.per_character += _LEARNING * (measured - self.per_character)
+        self.work_per_second += _LEARNING * (work / (speech + _SILENCE) - self.work_per_second)
 
 
 class Pieces:
-    """The text of one answer, which comes in at one end and leaves in pieces at the other."""
+    """The text of one answer, which comes in at one end and leaves in pieces at the other.
 
-    def __init__(self) -> None:
+    Args:
+        english: Cut long clauses between phrases too, at words of the English language.
+    """
+
+    def __init__(self, *, english: bool = False) -> None:
+        self._english = english
         self._text = ""
         self._ended = False
         self._pause = 0.0
@@ -99,11 +119,11 @@ class Pieces:
             The piece, with its white space, so that all pieces together are the text; None: wait
             for more text.
         """
-        clauses = self._clauses()
-        if not clauses:
+        parts = self._parts()
+        if not parts:
             return None
-        count = self._first(clauses, pace) if in_hand is None else _fitting(clauses, pace, in_hand)
-        piece = "".join(clauses[:count])
+        count = _soonest(parts, pace) if in_hand is None else _fitting(parts, pace, in_hand)
+        piece = "".join(parts[:count])
         self._text = self._text[len(piece) :]
         self._pause = pause_after(piece)
         return piece
@@ -118,77 +138,92 @@ class Pieces:
         ready = 0.0
         playing = in_hand
         pause = self._pause
-        clauses = self._clauses()
-        while clauses:
-            count = _fitting(clauses, pace, playing + wait - ready)
-            piece = "".join(clauses[:count])
+        parts = self._parts()
+        while parts:
+            count = _fitting(parts, pace, playing + wait - ready)
+            piece = "".join(parts[:count])
             ready += _MARGIN * pace.work(piece)
             wait = max(wait, ready - playing - pause)
             playing += pause + pace.speech(piece)
             pause = pause_after(piece)
-            clauses = clauses[count:]
+            parts = parts[count:]
         return wait
 
-    def _first(self, clauses: list[str], pace: Pace) -> int:
-        """How many clauses go first, so that the caller hears something soonest."""
-        best = (float("inf"), 1)
-        for count in range(1, len(clauses) + 1):
-            first = "".join(clauses[:count])
-            soonest = pace.work(first)
-            if rest := "".join(clauses[count : count + 1]):
-                soonest += max(0.0, _MARGIN * pace.work(rest) - pace.speech(first))
-            best = min(best, (soonest, count))
-        return best[1]
-
-    def _clauses(self) -> list[str]:
-        """The clauses of the first sentence that are complete."""
+    def _parts(self) -> list[str]:
+        """Clauses and phrases of the first sentence, as far as they are complete."""
         if not self._text.strip():
-            if self._ended and self._text:
-                return [self._text]
-            return []
+            return [self._text] if self._ended and self._text else []
         sentences = self._sentences.tokenize(self._text)
-        sentence = sentences[0]
         complete = self._ended or len(sentences) > 1
+        clauses = _cut(sentences[0], _CLAUSE_END)
+        unfinished = "" if complete else clauses.pop()
+        parts = _joined(clauses, _SHORTEST)
+        if self._english:
+            parts = [phrase for part in parts for phrase in _phrases(part)]
         if complete:
-            return _joined(_split(sentence))
-        clauses = _joined(_split(sentence)[:-1])
-        if clauses and len(clauses[-1].strip()) < _SHORTEST:
-            clauses.pop()
-        return clauses
+            return parts
+        # What is too short to be spoken alone waits for what follows it.
+        if parts and len(parts[-1].strip()) < _SHORTEST:
+            unfinished = parts.pop() + unfinished
+        if self._english:
+            phrases = _joined(_cut(unfinished, _PHRASE_START)[:-1], _SHORTEST_PHRASE)
+            if phrases and len(phrases[-1].strip()) < _SHORTEST_PHRASE:
+                phrases.pop()
+            parts += phrases
+        return parts
 
 
 def pause_after(text: str) -> float:
     """Seconds of silence that belong after a piece; Kokoro's own are cut off with the rest."""
-    return _SENTENCE_PAUSE if text.rstrip()[-1:] in _SENTENCE_END else _CLAUSE_PAUSE
+    last = text.rstrip()[-1:]
+    if last.isalnum():
+        return 0.0
+    return _SENTENCE_PAUSE if last and last in _SENTENCE_END else _CLAUSE_PAUSE
 
 
-def _fitting(clauses: list[str], pace: Pace, in_hand: float) -> int:
-    """How many clauses can be synthesised within ``in_hand`` seconds; at least one."""
+def _soonest(parts: list[str], pace: Pace) -> int:
+    """How many parts go first, so that the caller hears something soonest."""
+    best = (float("inf"), 1)
+    for count in range(1, len(parts) + 1):
+        first = "".join(parts[:count])
+        heard = pace.work(first)
+        if rest := "".join(parts[count : count + 1]):
+            heard += max(0.0, _MARGIN * pace.work(rest) - pace.speech(first))
+        best = min(best, (heard, count))
+    return best[1]
+
+
+def _fitting(parts: list[str], pace: Pace, in_hand: float) -> int:
+    """How many parts can be synthesised within ``in_hand`` seconds; at least one."""
     count = 1
-    while count < len(clauses):
-        piece = "".join(clauses[: count + 1])
+    while count < len(parts):
+        piece = "".join(parts[: count + 1])
         if len(piece) > _LONGEST or _MARGIN * pace.work(piece) > in_hand:
             break
         count += 1
     return count
 
 
-def _split(sentence: str) -> list[str]:
+def _cut(text: str, boundary: re.Pattern[str]) -> list[str]:
+    """Cut after each boundary; at least one part, which may be all."""
     parts = []
     start = 0
-    for boundary in _CLAUSE_END.finditer(sentence):
-        parts.append(sentence[start : boundary.end()])
-        start = boundary.end()
-    parts.append(sentence[start:])
-    return [part for part in parts if part]
+    for found in boundary.finditer(text):
+        parts.append(text[start : found.end()])
+        start = found.end()
+    return [*parts, text[start:]]
 
 
-def _joined(parts: list[str]) -> list[str]:
+def _phrases(clause: str) -> list[str]:
+    return _joined(_cut(clause, _PHRASE_START), _SHORTEST_PHRASE)
+
+
+def _joined(parts: list[str], shortest: int) -> list[str]:
     """Put parts that are too short to be spoken alone to their neighbours."""
     joined: list[str] = []
     for part in parts:
-        if joined and min(len(joined[-1].strip()), len(part.strip())) < _SHORTEST:
+        if joined and min(len(joined[-1].strip()), len(part.strip())) < shortest:
             joined[-1] += part
-        else:
+        elif part:
             joined.append(part)
     return joined

@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from livekit_plugins_voicegateway.local.pieces import Pace, Pieces
+from livekit_plugins_voicegateway.local.pieces import Pace, Pieces, pause_after
 
-PACE = Pace(per_character=0.06, work_per_second=0.5)
+PACE = Pace(per_character=0.045, work_per_second=0.5)
 BALANCE = (
     "Of course, I can help you with that. Your balance is forty two dollars, and the next "
     "payment is due on the third of September. Is there anything else?"
 )
 
 
-def taken(text: str, in_hand: float | None, pace: Pace = PACE) -> list[str]:
+def taken(
+    text: str, in_hand: float | None, pace: Pace = PACE, *, english: bool = False
+) -> list[str]:
     """All pieces of a text that is there as a whole, after the first with ``in_hand`` seconds."""
-    pieces = Pieces()
+    pieces = Pieces(english=english)
     pieces.push(text)
     pieces.end()
     result = []
@@ -54,6 +56,37 @@ def test_what_follows_is_as_long_as_the_caller_has_still_something_to_hear() -> 
     ]
 
 
+def test_a_long_english_clause_is_cut_before_a_word_that_begins_a_phrase() -> None:
+    text = "I would be happy to help you with that billing question today."
+    assert taken(text, in_hand=0.0, english=True) == [
+        "I would be happy to help you ",
+        "with that billing question today.",
+    ]
+    assert taken(text, in_hand=0.0) == [text]
+
+
+def test_the_first_phrase_goes_before_the_rest_of_its_sentence_is_written() -> None:
+    pieces = Pieces(english=True)
+    pieces.push("I would be happy to help you with")
+    assert pieces.take(PACE, None) is None
+    pieces.push(" that")
+    assert pieces.take(PACE, None) == "I would be happy to help you "
+
+
+def test_a_short_english_clause_is_left_whole() -> None:
+    text = "I can help you with that and more."
+    assert taken(text, in_hand=0.0, english=True) == [text]
+
+
+@pytest.mark.parametrize(
+    ("piece", "pause"), [("Goodbye.", 0.25), ("Well, ", 0.1), ("help you ", 0.0), (" ", 0.1)]
+)
+def test_the_pause_after_a_piece_is_the_one_that_its_mark_asks_for(
+    piece: str, pause: float
+) -> None:
+    assert pause_after(piece) == pause
+
+
 def test_a_word_that_would_be_over_at_once_is_spoken_with_what_follows() -> None:
     assert taken("Yes, we are open until eight today.", in_hand=0.0)[0] == (
         "Yes, we are open until eight today."
@@ -61,7 +94,7 @@ def test_a_word_that_would_be_over_at_once_is_spoken_with_what_follows() -> None
 
 
 def test_a_first_clause_whose_rest_takes_too_long_does_not_go_alone() -> None:
-    slow = Pace(per_character=0.06, work_per_second=3.0)
+    slow = Pace(per_character=0.045, work_per_second=3.0)
     text = "Well then, you are through. Goodbye for now."
     assert taken(text, in_hand=0.0, pace=PACE)[0] == "Well then, "
     assert taken(text, in_hand=0.0, pace=slow)[0] == "Well then, you are through."
@@ -88,7 +121,7 @@ def test_speech_is_held_back_until_its_sentence_can_be_said_without_a_pause() ->
     assert pieces.take(PACE, None) == "Of course, "
     pieces.push(" balance today is forty two dollars and eleven cents.")
     pieces.end()
-    work = 1.2 * PACE.work("your balance today is forty two dollars and eleven cents.")
+    work = 1.1 * PACE.work("your balance today is forty two dollars and eleven cents.")
     assert pieces.hold(PACE, in_hand=0.6) == pytest.approx(work - 0.6 - 0.1)
     assert pieces.hold(PACE, in_hand=5.0) == 0.0
 
@@ -109,13 +142,17 @@ def test_the_pace_follows_what_was_measured() -> None:
 
 
 @given(
-    st.lists(st.text(alphabet="ab ,.;:!?-—\n😀、。)", max_size=12), max_size=20),
-    st.sampled_from([None, 0.0, 1.0, 30.0]),
+    st.lists(
+        st.one_of(st.text(alphabet="ab ,.;:!?-—\n😀、。)", max_size=12), st.just(" with a ")),
+        max_size=20,
+    ),
+    st.sampled_from([0.0, 1.0, 30.0]),
+    st.booleans(),
 )
 def test_the_pieces_together_are_the_text_however_it_comes_in(
-    tokens: list[str], in_hand: float | None
+    tokens: list[str], in_hand: float, english: bool
 ) -> None:
-    pieces = Pieces()
+    pieces = Pieces(english=english)
     result = []
     for token in tokens:
         pieces.push(token)
