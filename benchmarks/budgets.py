@@ -4,7 +4,8 @@
 
 Admissions are decided in memory. Leases are acquired from one ledger by real processes, alone and
 while all of them write usage. The experiment spends one budget until it is gone (see
-`shared_budget`); the second time, two of its processes are killed on the way. Prints Markdown.
+`shared_budget`); then again with two of the processes killed on the way, early, so that what they
+had leased is back before the rest is spent, and late, so that it is not. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ class Size(NamedTuple):
     rounds: int
     lease_seconds: float
     dollars: float
+    kills: tuple[float | None, ...]
 
 
-FULL = Size(admissions=20_000, rounds=25, lease_seconds=5.0, dollars=4.00)
-QUICK = Size(admissions=1_000, rounds=3, lease_seconds=0.5, dollars=0.10)
+FULL = Size(admissions=20_000, rounds=25, lease_seconds=5.0, dollars=6.00, kills=(None, 0.25, 0.85))
+QUICK = Size(admissions=1_000, rounds=3, lease_seconds=0.5, dollars=0.10, kills=(None, 0.5))
 
 
 @dataclass(frozen=True)
@@ -257,9 +259,12 @@ def _row(owner: str) -> UsageRow:
 def measure_experiment(size: Size) -> list[Outcome]:
     """Spend a budget with nobody killed, and with two processes killed."""
     outcomes = []
-    for killed in (0, 2):
+    for share in size.kills:
+        plan = Plan(size.dollars)
+        if share is not None:
+            plan = plan._replace(killed=2, killed_at=share)
         with tempfile.TemporaryDirectory() as folder:
-            outcomes.append(spend_a_budget(Plan(size.dollars, killed=killed), Path(folder)))
+            outcomes.append(spend_a_budget(plan, Path(folder)))
     return outcomes
 
 
@@ -299,7 +304,7 @@ def table(section: str, figures: Figures) -> str:
         else:
             who = f"{figure.processes} with {figure.requests_at_once} requests at once each"
             if figure.killed:
-                who += f", {figure.killed} of them killed"
+                who += f", {figure.killed} of them killed at {figure.killed_at:.0%}"
             lines.append(
                 f"| {who} | {figure.requests:,} | ${figure.budget:.2f} | ${figure.spent:.4f} "
                 f"| ${figure.recorded:.4f} | {figure.used_at_first_refusal:.1%} "

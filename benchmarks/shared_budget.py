@@ -92,6 +92,7 @@ class Outcome:
         processes: How many spent.
         requests_at_once: Requests at once in each of them.
         killed: How many of them were killed.
+        killed_at: Share of the budget that was spent then.
         requests: Requests that were admitted.
         seconds: Until the budget was gone.
         budget: The budget.
@@ -107,6 +108,7 @@ class Outcome:
     processes: int
     requests_at_once: int
     killed: int
+    killed_at: float
     requests: int
     seconds: float
     budget: float
@@ -286,6 +288,7 @@ def _reckon(
         processes=plan.processes,
         requests_at_once=plan.requests,
         killed=plan.killed,
+        killed_at=plan.killed_at,
         requests=len(ended),
         seconds=seconds,
         budget=plan.dollars,
