@@ -7,6 +7,7 @@ Used by ``voicegw check`` and by the engines. Looking never fetches anything: th
 from __future__ import annotations
 
 import importlib.util
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -256,21 +257,28 @@ def _first_folder(weights: Path, *names: str, marker: str) -> Path:
 
 
 def _hugging_face_folder(repository: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    """The snapshot of a repository's main branch in Hugging Face's cache.
 
+    Read off the cache's documented layout: its library takes 0.3 s to import, which the event
+    loop of a call must not pay for.
+    """
+    folder = _hugging_face_cache() / f"models--{repository.replace('/', '--')}"
     try:
-        return Path(
-            snapshot_download(repository, allow_patterns=list(WHISPER_FILES), local_files_only=True)
-        )
-    except LocalEntryNotFoundError:
+        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
         return None
+    snapshot = folder / "snapshots" / revision
+    return snapshot if snapshot.is_dir() else None
 
 
-def _hugging_face_cache() -> str:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return str(HF_HUB_CACHE)
+def _hugging_face_cache() -> Path:
+    """Where Hugging Face's library keeps what it fetched, by the variables that it reads."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if folder := os.environ.get(variable):
+            return Path(os.path.expandvars(folder)).expanduser()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    home = os.environ.get("HF_HOME") or os.fspath(cache)
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
 
 
 def _as_path(value: object) -> Path | None:

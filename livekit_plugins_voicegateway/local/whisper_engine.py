@@ -134,6 +134,8 @@ def hear(model: Any, audio: Samples, question: Question) -> Transcript:
         question: How.
     """
     language = _known_language(model, question.language)
+    if not len(audio):
+        return Transcript("", language or "", 0.0)
     seconds = len(audio) / SAMPLE_RATE
     if question.short_window and seconds + _LEAST_SILENCE < _FULL_WINDOW:
         answer = _hear_short(model, audio, seconds, language, question)

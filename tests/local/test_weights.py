@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -46,9 +47,7 @@ def kokoro_folder(parent: Path, *voices: str) -> Path:
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Caches of Hugging Face and of the user in which there is nothing."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
@@ -92,6 +91,35 @@ def test_without_a_folder_whisper_is_looked_for_in_hugging_faces_cache(empty_cac
     (repository / "refs" / "main").write_text("a" * 40)
     assert find_whisper("base") == folder
     assert missing_weights("whisper-base", {}) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/somewhere/cache"},
+        {"HF_HOME": "~/models", "XDG_CACHE_HOME": "/somewhere/cache"},
+        {"HUGGINGFACE_HUB_CACHE": "$HOME/old", "HF_HOME": "/elsewhere"},
+        {"HF_HUB_CACHE": "/new", "HUGGINGFACE_HUB_CACHE": "/old"},
+    ],
+)
+def test_hugging_faces_cache_is_where_its_library_has_it(variables: dict[str, str]) -> None:
+    code = (
+        "from huggingface_hub.constants import HF_HUB_CACHE as theirs; "
+        "from livekit_plugins_voicegateway.local.weights import _hugging_face_cache as ours; "
+        "print(str(ours()) == theirs, ours(), theirs)"
+    )
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGG"))
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.startswith("True"), answer.stdout
 
 
 def test_without_a_folder_kokoro_is_looked_for_in_the_users_cache(empty_cache: Path) -> None:

@@ -17,6 +17,7 @@ from livekit.agents.metrics import STTMetrics
 from local_speech import Clip, Samples, events, finals, frames, silence, words
 
 from livekit import rtc
+from livekit.plugins import silero
 from livekit_plugins_voicegateway.errors import UnknownModelError, WeightsMissingError
 from livekit_plugins_voicegateway.local import WhisperSTT, utterance
 from livekit_plugins_voicegateway.local.whisper_engine import repeats_itself
@@ -106,6 +107,23 @@ async def test_what_is_no_speech_has_no_words(whisper: WhisperSTT, kind: str) ->
     }[kind]
     event = await whisper.recognize(list(frames((sound * 32_767).astype(np.int16))))
     assert event.alternatives[0].text == ""
+
+
+async def test_no_audio_at_all_has_no_words(whisper: WhisperSTT) -> None:
+    event = await whisper.recognize(rtc.AudioFrame(b"", 16_000, 1, 0))
+    assert event.alternatives[0].text == ""
+
+
+async def test_another_vad_can_find_the_utterances(
+    whisper_weights: Path, austen_long: Clip, robot: Clip
+) -> None:
+    vad = await asyncio.to_thread(silero.VAD.load, min_silence_duration=0.3)
+    whisper = WhisperSTT("whisper-base", weights=whisper_weights, language="en", vad=vad)
+    stream = whisper.stream()
+    push(stream, silence(0.5), austen_long.samples, silence(1), robot.samples)
+    stream.end_input()
+    heard = await events(stream)
+    assert [words(text) for text in finals(heard)] == [austen_long.words, robot.words]
 
 
 async def test_keyterms_are_heard_as_they_are_written(
