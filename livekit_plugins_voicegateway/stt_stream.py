@@ -218,7 +218,7 @@ class RecognizeStream(stt.RecognizeStream):
             if self._recent is not None and kind == stt.SpeechEventType.FINAL_TRANSCRIPT:
                 self._recent.heard_until(event.alternatives[0].end_time - self._offset)
         self._event_ch.send_nowait(event)
-        if kind == stt.SpeechEventType.END_OF_SPEECH:
+        if kind == stt.SpeechEventType.START_OF_SPEECH:
             self._go_back_if_paid()
 
     def _ask_for_next_second(self) -> None:
@@ -260,7 +260,8 @@ class RecognizeStream(stt.RecognizeStream):
             )
 
     def _go_back_if_paid(self) -> None:
-        """Between two utterances, return to the chosen model when there is money again."""
+        """Between two utterances, or at the very start of one, return to the chosen model when
+        there is money again."""
         if self._delegate is self._chosen or self._input_ch.closed:
             return
         try:

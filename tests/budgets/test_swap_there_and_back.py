@@ -141,6 +141,31 @@ async def test_the_budget_is_raised_in_an_utterance_and_the_next_is_the_clouds(
     assert [final.text for final in heard.finals] == [WORDS, NEXT_WORDS]
 
 
+async def test_the_budget_is_raised_a_moment_before_an_utterance_and_that_is_the_clouds(
+    tmp_path: Path,
+) -> None:
+    async with line(tmp_path) as (sandbox, gateway):
+        heard, models = await listen(
+            gateway,
+            silence(0.5),
+            CLIP,
+            silence(2.45),
+            NEXT_CLIP,
+            silence(1.5),
+            at={
+                2.0: lambda: set_budget(gateway, "0"),
+                10.05: lambda: set_budget(gateway, "5"),
+            },
+        )
+        await sandbox.settled()
+        last = sandbox.deepgram.record.requests[-1]
+    assert models == ["nova-3", "nova-2", "nova-3"]
+    assert [final.text for final in heard.finals] == [WORDS, NEXT_WORDS]
+    assert heard.kinds == ["start", "final", "end", "start", "final", "end"]
+    assert last.model == "nova-3"
+    assert last.audio_seconds > 3.3
+
+
 async def test_the_day_turns_and_the_next_utterance_is_the_clouds(tmp_path: Path) -> None:
     clock = Clock()
 
