@@ -361,6 +361,8 @@ class LLMStream(llm.LLMStream):
 
 def _accepted(delegate: Delegate[llm.LLM[Any]], options: dict[str, Any]) -> dict[str, Any]:
     """The options that this plugin's ``chat`` takes."""
+    if not options:
+        return options  # nearly always, and reading a signature costs more than all the rest
     if delegate.stands_in:
         # options of the cloud model, which Ollama would not know
         options = {name: value for name, value in options.items() if name != "extra_kwargs"}
