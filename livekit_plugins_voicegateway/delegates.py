@@ -268,19 +268,25 @@ class Delegates(Generic[M]):
         if spec == self.spec:
             return []
         updates: list[tuple[Any, dict[str, Any]]] = []
-        if self._assemble is None and spec.route.provider == self.spec.route.provider:
+        router = self.gateway.router
+        if self._assemble is None and router.same_class(
+            self._modality, spec.route, self.spec.route
+        ):
             for delegate in self._built.values():
                 update = getattr(delegate.instance, "update_options", None)
-                options = self.gateway.router.update_arguments(
-                    self._modality, spec, changes, update
-                )
+                options = router.update_arguments(self._modality, spec, changes, update)
                 if options is None:
                     break
                 updates.append((update, options))
         if len(updates) < len(self._built):
             return self._rebuild(spec)
+        renamed = spec.route.model != self.spec.route.model
         for update, options in updates:
+            before = update.__self__.model
             update(**options)
+            if renamed and update.__self__.model == before:
+                # it takes the argument and keeps its model (plugins/cartesia/stt.py)
+                return self._rebuild(spec)
         self.spec = spec
         for delegate in self._built.values():
             delegate.spec = spec
@@ -373,10 +379,19 @@ def make_spec(
 
 
 def respell(spec: ModelSpec, modality: Modality, model: str) -> ModelSpec:
-    """``spec`` with another model; a suffix of the new model replaces language or voice."""
+    """``spec`` with another model; a suffix of the new model replaces language or voice.
+
+    A model of another provider gets nothing that belongs to the old one: no key, no address.
+    """
     route = parse_model(modality, model)
     name = "language" if modality == "stt" else "voice"
     arguments = dict(spec.arguments)
+    if route.provider != spec.route.provider:
+        for of_provider in ("api_key", "base_url", "encoding", "voice"):
+            arguments.pop(of_provider, None)
+        spec = replace(spec, extra={})
+        if modality == "tts" and spec.route.suffix is not None:
+            spec = replace(spec, route=replace(spec.route, suffix=None))
     if route.suffix is not None:
         arguments[name] = route.suffix
     elif spec.route.suffix is not None:

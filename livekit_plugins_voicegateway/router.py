@@ -6,13 +6,7 @@ and what cannot be read there stands in `providers`. The router decides whose ke
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
-import inspect
 import os
-import pkgutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,16 +24,21 @@ from .errors import (
 )
 from .log import logger
 from .metering.usage import Modality
+from .plugin_classes import (
+    constructors,
+    import_plugin,
+    installed,
+    installed_plugins,
+    parameters,
+)
 from .provider_options import MODALITIES, ProviderOptions, normalise_ollama_url
 from .providers import (
     ARGUMENT_NAMES,
-    CLASS_NAMES,
     EXTRA_NAMES,
     KEY_ARGUMENTS,
     KEY_VARIABLES,
     KNOWN_PLUGINS,
     LOCAL_OPTIONS,
-    MODEL_CLASSES,
     OPENAI_CONSTRUCTORS,
     PACKAGE_NAMES,
     PREFERRED_ARGUMENTS,
@@ -91,8 +90,9 @@ class ModelSpec:
     """
 
     route: Route
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    # not shown: either may hold a key
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def parse_model(modality: Modality, text: object) -> Route:
@@ -127,7 +127,7 @@ def parse_model(modality: Modality, text: object) -> Route:
     provider = PACKAGE_NAMES.get(provider, provider)
     if not provider or (slash and not model):
         raise UnknownModelError(f"{text!r} is not a model: {example}")
-    if not slash and provider not in KNOWN_PLUGINS and not _installed(provider):
+    if not slash and provider not in KNOWN_PLUGINS and not installed(provider):
         raise UnknownModelError(f"{text!r} is not a model: {example}")
     return Route(text, provider, model, suffix)
 
@@ -160,9 +160,8 @@ class Router:
         construct = self._constructor(modality, spec.route)
         block = option_block(spec.route)
         self._check_options(block)
-        accepted = _parameters(construct)
-        arguments = self._configured(modality, block, project)
-        arguments = {name: value for name, value in arguments.items() if name in accepted}
+        accepted = parameters(construct)
+        arguments = self._configured(modality, block, accepted, spec, project)
         self._apply(arguments, accepted, modality, spec)
         self._require_key(arguments, accepted, modality, spec, project)
         instance = construct(**arguments)
@@ -173,6 +172,12 @@ class Router:
         """The language that an STT model is asked to hear, as far as the application said."""
         language = spec.arguments.get("language") or spec.route.suffix
         return str(language) if language else None
+
+    def same_class(self, modality: Modality, route: Route, other: Route) -> bool:
+        """Whether one class of one plugin serves both models."""
+        return route.provider == other.provider and (
+            self._constructor(modality, route) == self._constructor(modality, other)
+        )
 
     def update_arguments(
         self, modality: Modality, spec: ModelSpec, changes: Mapping[str, Any], update: Any
@@ -190,7 +195,7 @@ class Router:
         """
         if update is None:
             return None
-        accepted = _parameters(update)
+        accepted = parameters(update)
         names = EXTRA_NAMES.get((spec.route.provider, modality), {})
         arguments: dict[str, Any] = {}
         wanted = dict(changes)
@@ -201,9 +206,9 @@ class Router:
                     wanted.setdefault(name, spec.arguments[name])
         for name, value in wanted.items():
             target = _argument(spec.route, modality, names.get(name, name), accepted)
-            if target is None or not value:
+            if target is None or (name == "model" and not value):
                 return None
-            arguments[target] = value
+            arguments[target] = _spelled(target, value)
         return arguments
 
     def import_plugins(self) -> None:
@@ -216,27 +221,39 @@ class Router:
         for project in self.config.projects.values():
             providers.update(project.providers)
         for provider in sorted(providers - LOCAL_OPTIONS):
-            _plugin(provider)
+            import_plugin(provider)
 
     def unknown_options(self, provider: str) -> list[ConfigProblem]:
-        """Options in the configuration that no class of the installed plugin takes."""
-        accepted: set[str] = set()
-        for modality in MODALITIES:
-            for construct in _constructors(modality, provider):
-                accepted |= _parameters(construct)
-        if not accepted:
+        """Options in the configuration that no class of the installed plugin takes.
+
+        An option in a block ``stt``, ``llm`` or ``tts`` is for that class alone.
+        """
+        of_class = {
+            modality: frozenset().union(*map(parameters, constructors(modality, provider)))
+            for modality in MODALITIES
+        }
+        of_any = frozenset().union(*of_class.values())
+        if not of_any:
             return []
-        return [
-            ConfigProblem(
-                option.key_path,
-                f"an option that no class of {provider} takes",
-                f"one of {', '.join(sorted(accepted))}{did_you_mean(option.name, accepted)}",
-                option.line,
-            )
-            for options in self._blocks(provider)
-            for option in options.options()
-            if option.name not in accepted
-        ]
+        problems: list[ConfigProblem] = []
+        for options in self._blocks(provider):
+            for option in options.options():
+                modality = option.modality
+                accepted = of_any if modality is None else of_class[modality]
+                if option.name in accepted:
+                    continue
+                classes = "class" if modality is None else f"{_KIND[modality]} class"
+                problems.append(
+                    ConfigProblem(
+                        option.key_path,
+                        f"an option that no {classes} of {provider} takes",
+                        f"one of {', '.join(sorted(accepted))}{did_you_mean(option.name, accepted)}"
+                        if accepted
+                        else f"nothing: {provider} has no {classes}",
+                        option.line,
+                    )
+                )
+        return problems
 
     def _blocks(self, provider: str) -> Iterator[ProviderOptions]:
         for providers in (
@@ -254,16 +271,11 @@ class Router:
         self._checked.add(provider)
 
     def _constructor(self, modality: Modality, route: Route) -> Callable[..., Any]:
-        for construct in _constructors(modality, route.provider, route.model):
+        for construct in constructors(modality, route.provider, route.model):
             return construct
-        if _installed(route.provider):
-            raise UnknownModelError(
-                f"{route.requested!r}: the plugin {route.provider!r} has no {_KIND[modality]} "
-                f"models. {_providers_of(modality)}"
-            )
         if route.provider in OPENAI_CONSTRUCTORS and modality == "llm":
             raise ProviderNotInstalledError(route.provider, "livekit-plugins-openai")
-        if modality in KNOWN_PLUGINS.get(route.provider, ()):
+        if modality in KNOWN_PLUGINS.get(route.provider, ()) and not installed(route.provider):
             raise ProviderNotInstalledError(
                 route.provider, f"livekit-plugins-{route.provider.replace('_', '-')}"
             )
@@ -271,36 +283,52 @@ class Router:
             raise UnknownModelError(
                 f"{route.requested!r}: the local {_KIND[modality]} model is {_LOCAL[modality]}"
             )
-        known = {*KNOWN_PLUGINS, *OPENAI_CONSTRUCTORS, *_installed_plugins()}
+        known = {*KNOWN_PLUGINS, *OPENAI_CONSTRUCTORS, *installed_plugins()}
+        if route.provider in known:
+            raise UnknownModelError(
+                f"{route.requested!r}: {route.provider!r} has no {_KIND[modality]} models. "
+                f"{_providers_of(modality)}"
+            )
         raise UnknownModelError(
             f"{route.requested!r}: there is no provider {route.provider!r}"
             f"{did_you_mean(route.provider, known)} {_providers_of(modality)}"
         )
 
-    def _configured(self, modality: Modality, provider: str, project: Project) -> dict[str, Any]:
-        """The options of the configuration, the project's over the top-level ones."""
-        own = project.providers.get(provider)
-        shared = self.config.providers.get(provider)
+    def _configured(
+        self,
+        modality: Modality,
+        block: str,
+        accepted: frozenset[str],
+        spec: ModelSpec,
+        project: Project,
+    ) -> dict[str, Any]:
+        """The options of the configuration that the class takes, the project's over the shared."""
+        own = project.providers.get(block)
+        shared = self.config.providers.get(block)
         options = own.over(shared) if own is not None else shared
         if options is None:
             return {}
-        # a project that names its own key has nothing to do with any key of the top level
-        own_keys = own.keys(modality) & KEY_ARGUMENTS if own is not None else frozenset()
-        without = KEY_ARGUMENTS - own_keys if own_keys else frozenset()
+        without = options.keys(modality) - accepted
+        own_keys = own.keys(modality) & KEY_ARGUMENTS & accepted if own is not None else frozenset()
+        if _given_keys(spec):
+            without |= KEY_ARGUMENTS
+        elif own_keys:
+            # a project that names its own key has nothing to do with any key of the top level
+            without |= KEY_ARGUMENTS - own_keys
         try:
             arguments = options.resolve(modality, self._env, without=without)
         except UnsetVariableError as e:
             if e.key_path.rpartition(".")[2] in KEY_ARGUMENTS:
                 raise MissingCredentialsError(
-                    project.id, provider, f"{e.variable} is not set ({e.source} line {e.line})"
+                    project.id, block, f"{e.variable} is not set ({e.source} line {e.line})"
                 ) from None
-            raise VoiceGatewayError(f"project {project.id!r}, provider {provider!r}: {e}") from None
+            raise VoiceGatewayError(f"project {project.id!r}, provider {block!r}: {e}") from None
         for name, value in arguments.items():
-            if name in KEY_ARGUMENTS and value == "":
+            if name in KEY_ARGUMENTS and (fault := _fault_of_key(name, value)):
                 raise MissingCredentialsError(
-                    project.id, provider, f"{options.key_path(name)} is empty"
+                    project.id, block, f"{options.key_path(name)} {fault}"
                 )
-        if provider == "ollama" and isinstance(base_url := arguments.get("base_url"), str):
+        if block == "ollama" and isinstance(base_url := arguments.get("base_url"), str):
             arguments["base_url"] = normalise_ollama_url(base_url)
         return arguments
 
@@ -321,7 +349,7 @@ class Router:
         for name, value in given.items():
             target = _argument(route, modality, name, accepted)
             if target is not None:
-                arguments[target] = [value] if target in ("languages", "language_hint") else value
+                arguments[target] = _spelled(target, value)
             elif name in ("api_key", "base_url"):
                 raise UnknownModelError(
                     f"{route.requested!r}: the plugin {route.provider!r} takes no {name}="
@@ -347,16 +375,55 @@ class Router:
         project: Project,
     ) -> None:
         provider = spec.route.provider
+        for name, value in _given_keys(spec).items():
+            if fault := _fault_of_key(name, value):
+                raise MissingCredentialsError(project.id, provider, f"the {name}= argument {fault}")
         variables = KEY_VARIABLES.get(provider, ())
         if not variables or arguments.keys() & KEY_ARGUMENTS or not accepted & KEY_ARGUMENTS:
             return
-        if not any(self._env.get(variable) for variable in variables):
+        own = project.providers.get(provider)
+        if own is not None and (named := own.keys(modality) & KEY_ARGUMENTS):
             raise MissingCredentialsError(
                 project.id,
                 provider,
-                f"set {' or '.join(variables)}, or put `{provider}: {{api_key: …}}` under "
-                f"projects.{project.id}.providers in voicegw.yaml",
+                f"its {_KIND[modality]} models take {' or '.join(sorted(accepted & KEY_ARGUMENTS))}"
+                f" where {own.path} has {' and '.join(sorted(named))}",
             )
+        for variable in variables:
+            if value := self._env.get(variable):
+                if fault := _fault_of_key("api_key", value):
+                    raise MissingCredentialsError(project.id, provider, f"{variable} {fault}")
+                return
+        raise MissingCredentialsError(
+            project.id,
+            provider,
+            f"set {' or '.join(variables)}, or put `{provider}: {{api_key: …}}` under "
+            f"projects.{project.id}.providers in voicegw.yaml",
+        )
+
+
+def _given_keys(spec: ModelSpec) -> dict[str, Any]:
+    """The keys that the application itself gave: they go before any of the configuration."""
+    return {
+        name: value
+        for name, value in (*spec.arguments.items(), *spec.extra.items())
+        if name in KEY_ARGUMENTS
+    }
+
+
+def _fault_of_key(name: str, value: object) -> str | None:
+    """What is wrong with a key; None when it may be one. Shows nothing of it.
+
+    A key with a line break at its end, as files and secret stores like to give them, would be
+    quoted in full by the HTTP library that refuses to send it.
+    """
+    if not isinstance(value, str) or name.startswith("credentials"):
+        return None
+    if not value.strip():
+        return "is empty"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "holds a blank, a line break or another character that no key has"
+    return None
 
 
 def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[str]) -> str | None:
@@ -368,83 +435,9 @@ def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[s
     return next((candidate for candidate in names if candidate in accepted), None)
 
 
-def _plugin(provider: str) -> Any:
-    if not _installed(provider):
-        return None
-    with _registration_from_any_thread():
-        return importlib.import_module(f"livekit.plugins.{provider}")
-
-
-_registering = threading.Lock()
-
-
-@contextlib.contextmanager
-def _registration_from_any_thread() -> Iterator[None]:
-    """Let a plugin that is imported now register itself, also in a job that is a thread.
-
-    A plugin registers when it is imported, and ``Plugin.register_plugin`` refuses that anywhere but
-    on the main thread (``plugin.py``). LiveKit's console, and a worker on Windows, run jobs in
-    threads, and ours is the first to import the plugin there.
-    """
-    if threading.current_thread() is threading.main_thread():
-        yield
-        return
-    from livekit.agents import Plugin
-
-    def register(cls: type[Plugin], plugin: Plugin) -> None:
-        cls.registered_plugins.append(plugin)
-        cls.emitter.emit("plugin_registered", plugin)
-
-    with _registering:
-        checked = Plugin.__dict__["register_plugin"]
-        Plugin.register_plugin = classmethod(register)  # type: ignore[assignment, method-assign]
-        try:
-            yield
-        finally:
-            Plugin.register_plugin = checked  # type: ignore[method-assign]
-
-
-def _installed(provider: str) -> bool:
-    if not provider.isidentifier() or provider == "voicegateway":
-        return False
-    return importlib.util.find_spec(f"livekit.plugins.{provider}") is not None
-
-
-def _installed_plugins() -> frozenset[str]:
-    namespace = importlib.import_module("livekit.plugins")
-    return frozenset(module.name for module in pkgutil.iter_modules(namespace.__path__))
-
-
-def _constructors(
-    modality: Modality, provider: str, model: str | None = None
-) -> Iterator[Callable[..., Any]]:
-    """The constructors of a provider's classes; for one model, the one that serves it."""
-    if provider in LOCAL_OPTIONS:
-        yield from _local_constructors(modality, model)
-        return
-    plugin = _plugin(provider)
-    special = MODEL_CLASSES.get((provider, modality), ())
-    if plugin is not None:
-        for prefix, name in special:
-            if (model is None or model.startswith(prefix)) and hasattr(plugin, name):
-                yield getattr(plugin, name)
-        if hasattr(plugin, CLASS_NAMES[modality]):
-            yield getattr(plugin, CLASS_NAMES[modality])
-            return
-    if modality == "llm" and provider in OPENAI_CONSTRUCTORS:
-        openai = _plugin("openai")
-        if openai is not None:
-            yield getattr(openai.LLM, OPENAI_CONSTRUCTORS[provider])
-
-
-def _local_constructors(modality: Modality, model: str | None) -> Iterator[Callable[..., Any]]:
-    """Our own classes for models that run on this machine."""
-    from . import local
-
-    if modality == "stt" and (model is None or model.startswith("whisper-")):
-        yield local.WhisperSTT
-    elif modality == "tts" and (model is None or model == "kokoro"):
-        yield local.KokoroTTS
+def _spelled(name: str, value: Any) -> Any:
+    """``value`` as the plugin's argument wants it: some take several languages."""
+    return [value] if name in ("languages", "language_hint") else value
 
 
 def option_block(route: Route) -> str:
@@ -452,15 +445,6 @@ def option_block(route: Route) -> str:
     if route.provider == "local":
         return route.model.partition("-")[0]
     return route.provider
-
-
-def _parameters(construct: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, parameter in inspect.signature(construct).parameters.items()
-        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and not name.startswith("_")
-    )
 
 
 def _providers_of(modality: Modality) -> str:

@@ -35,7 +35,7 @@ from .delegates import (
 from .metering.attempts import reached_provider
 from .metering.meter import TranscriptionMeter
 from .metering.usage import Quantities
-from .stt_stream import RecognizeStream
+from .stt_stream import RecognizeStream, uses_keyterms
 
 if TYPE_CHECKING:
     import aiohttp
@@ -127,7 +127,7 @@ class STT(stt.STT[Any]):
             ),
             project,
             assemble=self._assemble_fallback if self._fallback else None,
-            prepare=_meter_recognitions,
+            prepare=self._prepare,
         )
 
     @classmethod
@@ -174,12 +174,12 @@ class STT(stt.STT[Any]):
         """
         spec = self._delegates.spec
         changes = {**(extra if is_given(extra) else {}), **options}
+        if is_given(model):
+            spec = respell(spec, "stt", model)
         if is_given(language):
             spec = dataclasses.replace(spec, arguments={**spec.arguments, "language": language})
         if changes:
             spec = dataclasses.replace(spec, extra={**spec.extra, **changes})
-        if is_given(model):
-            spec = respell(spec, "stt", model)
         self._retired += self._delegates.update(
             spec, {**given(model=model, language=language), **changes}
         )
@@ -193,6 +193,13 @@ class STT(stt.STT[Any]):
                 delegate.instance._update_session_keyterms(keyterms)
             elif keyterms and not delegate.stands_in:
                 super()._update_session_keyterms(keyterms)
+        for stream in list(self._streams):
+            stream.respecified()
+
+    def _prepare(self, delegate: Delegate[stt.STT[Any]]) -> None:
+        _meter_recognitions(delegate)
+        if self._session_keyterms and delegate.instance.capabilities.keyterms:
+            delegate.instance._update_session_keyterms(self._session_keyterms)
 
     def _push_conversation_item(self, ev: ConversationItemAddedEvent) -> None:
         for delegate in self._delegates.all():
@@ -237,9 +244,8 @@ class STT(stt.STT[Any]):
                 delegates.request(delegate, streaming=False), request_id=request.request_id
             )
         delegates.serves(delegate)
-        recognition = _Recognition(
-            delegates, delegate, request, bool(self._session_keyterms), verdict.hold
-        )
+        keyterms = uses_keyterms(delegate.instance, self._session_keyterms)
+        recognition = _Recognition(delegates, delegate, request, keyterms, verdict.hold)
         token = _recognition.set(recognition)
         try:
             return await delegate.instance.recognize(
@@ -304,7 +310,20 @@ class STT(stt.STT[Any]):
                 "max_retry_per_stt": own.max_retry,
                 "retry_interval": own.retry_interval,
             }
-        return stt.FallbackAdapter([first, *others], vad=self._vad, **options)
+        return _FallbackModels([first, *others], vad=self._vad, **options)
+
+
+class _FallbackModels(stt.FallbackAdapter):
+    """LiveKit's FallbackAdapter over models that nobody else has, so it closes them."""
+
+    def __init__(self, models: list[stt.STT[Any]], **options: Any) -> None:
+        super().__init__(models, **options)
+        self._models = models
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        for model in self._models:
+            await model.aclose()
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .metering.meter import Request
     from .signals import BudgetRefusal
 
-__all__ = ["RecognizeStream"]
+__all__ = ["RecognizeStream", "uses_keyterms"]
 
 ONE_SECOND = Quantities(audio_seconds=1.0, connection_seconds=1.0)
 """What a stream holds of its budget: its next second."""
@@ -361,18 +361,25 @@ class RecognizeStream(stt.RecognizeStream):
         watch_attempts(inner, _Connection(meter))
 
     def respecified(self) -> None:
-        """The model behind this stream may have changed: what follows gets a row of its own."""
-        before, spec = self._meter.request, self._chosen.spec
-        if self._delegate is not self._chosen or (before.model, before.requested_model) == (
-            self._chosen.model,
-            spec.route.requested,
-        ):
+        """What a price depends on may have changed: what follows gets a row of its own then."""
+        before, chosen = self._meter, self._chosen
+        if self._delegate is not chosen or not chosen.metered or before.status != "open":
             return
-        hold, inner = self._meter.hold, self._inner
-        self._finish("completed")
-        self._meter = self._new_meter(
-            dataclasses.replace(self._delegates.request(self._chosen), request_id=before.request_id)
+        if self._refused is not None:
+            return
+        meter = self._new_meter(
+            dataclasses.replace(
+                before.request,
+                model=chosen.model,
+                requested_model=chosen.spec.route.requested,
+                variant=self._delegates.gateway.router.language(chosen.spec),
+            )
         )
+        if meter.request == before.request and meter.keyterms == before.keyterms:
+            return
+        hold, inner = before.hold, self._inner
+        self._finish("completed")
+        self._meter = meter
         self._meter.hold = hold
         if inner is not None:
             self._meter.unsent_seconds = lambda: unsent_seconds(inner)
@@ -384,7 +391,7 @@ class RecognizeStream(stt.RecognizeStream):
             request = dataclasses.replace(request, variant=str(self._language))
         gateway = self._delegates.gateway
         meter = TranscriptionMeter(request, clock=gateway.clock, monotonic=gateway.monotonic)
-        meter.keyterms = bool(self._keyterms or self._delegate.spec.extra.get("keyterm"))
+        meter.keyterms = uses_keyterms(self._delegate.instance, self._keyterms)
         return meter
 
     def _finish(
@@ -410,6 +417,13 @@ class RecognizeStream(stt.RecognizeStream):
         if api_error is self._inner_error:
             return  # the delegate has emitted it, and it was passed on
         super()._emit_error(api_error, recoverable)
+
+
+def uses_keyterms(instance: stt.STT[Any], session_keyterms: list[str]) -> bool:
+    """Whether a plugin sends keyterms, its own or the session's: Deepgram bills them on top."""
+    # the user's, from wherever they came (plugins/deepgram/stt.py)
+    own = getattr(getattr(instance, "_opts", None), "keyterm", None)
+    return bool(own) or (bool(session_keyterms) and instance.capabilities.keyterms)
 
 
 class _Connection:

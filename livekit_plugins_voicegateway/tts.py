@@ -200,10 +200,10 @@ class TTS(tts.TTS[Any]):
         spec = self._delegates.spec
         changes = {**(extra_kwargs if is_given(extra_kwargs) else {}), **options}
         arguments = given(voice=voice, language=language)
-        if changes:
-            spec = dataclasses.replace(spec, extra={**spec.extra, **changes})
         if is_given(model):
             spec = respell(spec, "tts", model)
+        if changes:
+            spec = dataclasses.replace(spec, extra={**spec.extra, **changes})
         if arguments:
             spec = dataclasses.replace(spec, arguments={**spec.arguments, **arguments})
         self._retired += self._delegates.update(
@@ -262,4 +262,13 @@ class TTS(tts.TTS[Any]):
         options: dict[str, Any] = {}
         if self._own_conn_options is not None:
             options["max_retry_per_tts"] = self._own_conn_options.max_retry
-        return tts.FallbackAdapter([first, *others], sample_rate=first.sample_rate, **options)
+        return _FallbackModels([first, *others], sample_rate=first.sample_rate, **options)
+
+
+class _FallbackModels(tts.FallbackAdapter):
+    """LiveKit's FallbackAdapter over models that nobody else has, so it closes them."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        for model in self._tts_instances:
+            await model.aclose()

@@ -112,5 +112,5 @@ def test_livekits_download_files_finds_the_plugin() -> None:
     )
     said = finished.stdout + finished.stderr
     assert "livekit.plugins.voicegateway" in said
-    assert "finished downloading files for livekit_plugins_voicegateway.inference" in said
+    assert "downloading files for livekit_plugins_voicegateway.inference" in said
     assert "failed to import livekit.plugins.voicegateway" not in said
