@@ -169,6 +169,7 @@ class Budget:
         self.day = self._days.day_of(now)
         self._day_end = self._days.bounds(self.day)[1]
         self.granted = 0
+        self.slice = 0
         self.spent = 0
         self.held = 0
         self.needed = 0
@@ -271,7 +272,7 @@ class Budget:
 
     def _ask_if_needed(self, answer: Answer) -> None:
         # the slice is asked for again before it is used up: at half of it
-        if answer is not Answer.ADMITTED or self.available < max(self.typical, self.granted // 2):
+        if answer is not Answer.ADMITTED or self.available < max(self.typical, self.slice // 2):
             self._ask()
 
     def _spend(self, hold: Hold, total_nanos: int) -> None:
@@ -305,17 +306,21 @@ class Budget:
             with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits
                 waiter()
 
-    def granted_by(self, grant: Grant, *, asked_for: int, expires_at: float) -> None:
+    def granted_by(self, grant: Grant, *, day: str, asked_for: int, expires_at: float) -> None:
         """The ledger has answered.
 
         Args:
             grant: The answer.
+            day: The day that was asked about; an answer about yesterday says nothing of today.
             asked_for: What was needed at least; less than that is a refusal.
             expires_at: Unix time at which the lease ends.
         """
         with self._lock:
+            if day != self.day:
+                return
             self.failed = False
             self.granted += grant.granted_nanos
+            self.slice = self.available
             self.settled_by_all = grant.settled_nanos
             self.lease_ends = expires_at
             if grant.granted_nanos < asked_for or grant.settled_nanos >= self.limit_nanos:
@@ -481,14 +486,15 @@ class Budgets:
         project_id = budget.project.id
         self._asking.discard(project_id)
         self._asked_at[project_id] = now
-        available = max(0, budget.available)
+        day = budget.day
+        available = budget.available  # less than nothing where a request cost more than it held
         # never below one request: the next one of the usual size should fit as well
         need = max(0, max(budget.needed, budget.typical) - available)
         grant = await self._ask(budget, ledger, need, now)
         if grant.granted_nanos < need and budget.needed < budget.typical:
             need = max(0, budget.needed - available)
             grant = await self._ask(budget, ledger, need, now)
-        budget.granted_by(grant, asked_for=need, expires_at=now + LEASE_SECONDS)
+        budget.granted_by(grant, day=day, asked_for=need, expires_at=now + LEASE_SECONDS)
         limit = budget.limit_nanos
         if limit and not budget.near_logged and grant.settled_nanos >= limit * NEAR:
             budget.near_logged = True

@@ -83,7 +83,7 @@ class Gateway:
         rows = RowBuilder(self.prices, new_id=new_id, day_of=days.day_of, owner=owner)
         self.expectations = rows.expectations
         self.budgets = Budgets(days, owner, clock=clock, wake=self._hurry)
-        self.budgets.on_near = self._prewarm_fallbacks
+        self.budgets.on_near = self._on_near
         self.admission = Admission(self.budgets, tracking.on_ledger_failure)
         self.recorder = Recorder(
             self._open_ledger,
@@ -230,6 +230,17 @@ class Gateway:
         if self.config.cost_tracking.enabled:
             self.recorder.hurry()
 
+    def _on_near(self, project: Project) -> None:
+        if project.budget_action == "throttle":
+            # not on the recorder's thread: importing a model's library takes seconds, and leases
+            # have to be renewed meanwhile
+            threading.Thread(
+                target=self._prewarm_fallbacks,
+                args=(project,),
+                name="voicegateway-prewarm",
+                daemon=True,
+            ).start()
+
     def _prewarm_fallbacks(self, project: Project) -> None:
         for modality in MODALITIES:
             made = self.fallback(modality, project)
@@ -259,7 +270,7 @@ class Gateway:
         # here and not at import: only a process that records needs a database driver
         from .ledger import open_ledger
 
-        ledger = await open_ledger(self.config.database_url)
+        ledger = await open_ledger(self.config.database_url, clock=self.clock)
         try:
             await ledger.housekeeping(
                 retention_days=self.config.cost_tracking.retention_days,

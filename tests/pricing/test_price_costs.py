@@ -7,8 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from livekit_plugins_voicegateway.metering.usage import Quantities
 from livekit_plugins_voicegateway.pricing.cost import Tier, calculator, token_buckets

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import livekit_plugins_voicegateway as _package
-from livekit_plugins_voicegateway import __all__  # noqa: F401
-from livekit_plugins_voicegateway import plugin as _plugin  # noqa: F401
+from livekit_plugins_voicegateway import (
+    __all__,  # noqa: F401
+    plugin as _plugin,  # noqa: F401
+)
 
 
 def __getattr__(name: str) -> Any:
