@@ -10,7 +10,9 @@ BIN := $(VENV)/bin
 MODELS := .models/.set-up
 
 # tests that hold conversations in real time, some with local models: they run alone
-REAL_TIME := tests/demo tests/examples tests/local
+REAL_TIME := tests/demo tests/examples tests/local \
+    tests/budgets/test_swap_of_a_stream.py tests/budgets/test_swap_there_and_back.py \
+    tests/budgets/test_swap_with_local_models.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test models check lint types format bench clean
