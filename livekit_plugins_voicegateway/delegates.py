@@ -117,6 +117,8 @@ class Delegates(Generic[M]):
         self.project = chosen
         if chosen is not None:
             self.current()
+        else:
+            self.gateway.router.check(modality, spec.route)
 
     @property
     def gateway(self) -> Gateway:

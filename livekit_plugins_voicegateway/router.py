@@ -168,6 +168,15 @@ class Router:
         _strip_livekit_headers(instance)
         return instance
 
+    def check(self, modality: Modality, route: Route) -> None:
+        """Make sure that a model can be served at all, whoever will pay.
+
+        Raises:
+            UnknownModelError: The provider does not exist, or has no such class.
+            ProviderNotInstalledError: The plugin is not installed.
+        """
+        self._constructor(modality, route)
+
     def language(self, spec: ModelSpec) -> str | None:
         """The language that an STT model is asked to hear, as far as the application said."""
         language = spec.arguments.get("language") or spec.route.suffix

@@ -325,3 +325,14 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_pip_install(
     ):
         getattr(inference, kind)(model, project="default")
     assert f"run `{install}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["deepgrm/nova-3", "lmnt/blizzard", "openai/"])
+def test_a_model_that_cannot_be_is_refused_at_once_whoever_will_pay(
+    model: str, tmp_path: Path
+) -> None:
+    with (
+        configured(tmp_path, "projects: {prod: {}, staging: {}}\n"),
+        pytest.raises((UnknownModelError, ProviderNotInstalledError)),
+    ):
+        inference.TTS(model)
