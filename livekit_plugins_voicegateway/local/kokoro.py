@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -282,7 +283,11 @@ class _Speech:
         if text[-1].isalnum() and not self._pieces.exhausted:
             text += ","  # the sentence goes on: without it Kokoro would let the voice fall
         begun = self._clock()
-        audio = await self._synthesizer.speak(text, self._wording, self._conn_options)
+        options = self._conn_options
+        if self._outlet.in_hand is None:
+            # While nothing was heard, the stream itself tries again (livekit.agents.tts).
+            options = dataclasses.replace(options, max_retry=0)
+        audio = await self._synthesizer.speak(text, self._wording, options)
         seconds = len(audio) / _BYTES_PER_SECOND
         hold = 0.0
         if audio:

@@ -159,6 +159,29 @@ async def test_a_server_that_fails_is_an_error_of_the_request(
     await kokoro.aclose()
 
 
+async def test_a_server_that_keeps_failing_is_asked_as_often_as_the_caller_said(
+    server: SpeechServer, robot: Clip
+) -> None:
+    server.status = 500
+    whisper = WhisperSTT("whisper-base", base_url=server.base_url)
+    kokoro = KokoroTTS(base_url=server.base_url)
+    twice = APIConnectOptions(max_retry=1, retry_interval=0.0, timeout=5.0)
+    with pytest.raises(APIError):
+        await whisper.recognize(list(frames(robot.samples)), conn_options=twice)
+    assert len(server.asked) == 2
+    server.asked.clear()
+    stream = kokoro.stream(conn_options=twice)
+    stream.push_text("Hello.")
+    stream.end_input()
+    with pytest.raises(APIError):
+        async for _ in stream:
+            pass
+    await stream.aclose()
+    assert len(server.asked) == 2
+    await whisper.aclose()
+    await kokoro.aclose()
+
+
 async def test_a_server_that_fails_costs_an_utterance_and_not_the_stream(
     server: SpeechServer, robot: Clip
 ) -> None:
