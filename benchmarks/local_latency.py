@@ -1,6 +1,6 @@
 """How long a caller waits for a local answer: from the last word to the first audio, by stage.
 
-    python benchmarks/local_latency.py [--rounds 3] [--whisper whisper-base] [--answers dictated]
+    python benchmarks/local_latency.py [--rounds 3] [--whisper whisper-base] [--answers free]
 
 A real AgentSession hears recorded speech in real time, a real small language model answers over
 HTTP, Kokoro speaks. Needs the weights of `python examples/models/setup_models.py`. Each row is one
@@ -324,7 +324,7 @@ async def measure(setting: Setting, url: str, options: argparse.Namespace) -> li
         agent = Timed(ear, answers if options.answers == "dictated" else None)
         await session.start(agent)
         await asyncio.sleep(0.5)
-        for clip in CLIPS * options.rounds:
+        for clip in options.clips * options.rounds:
             turn = ear.turn = Turn()
             samples, end = load_clip(clip)
             turn.speech_end = await line.say(samples, end)
@@ -388,6 +388,7 @@ def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1, help="times that all clips are said")
+    parser.add_argument("--clips", nargs="+", choices=CLIPS, default=list(CLIPS))
     parser.add_argument("--whisper", default="whisper-base")
     parser.add_argument("--voice", default="af_heart")
     parser.add_argument("--llm-threads", type=int, default=1)
@@ -395,6 +396,8 @@ def main() -> None:
     parser.add_argument("--only", help="measure settings whose name has this in it")
     parser.add_argument("--verbose", action="store_true", help="print every turn")
     options = parser.parse_args()
+    if not MODELS.is_dir():
+        parser.exit(1, "there are no weights: run `python examples/models/setup_models.py`\n")
     logging.basicConfig(level=logging.ERROR)
     asyncio.run(run(options))
 
