@@ -243,9 +243,15 @@ class Gateway:
 
     def _prewarm_fallbacks(self, project: Project) -> None:
         for modality in MODALITIES:
-            made = self.fallback(modality, project)
-            if made is not None and modality != "llm":
-                made[1].prewarm()
+            text = project.fallback.model(modality)
+            if text is None or not text.startswith("local/"):
+                continue  # other plugins warm up on a call's event loop, and there is none here
+            try:
+                made = self.fallback(modality, project)
+                if made is not None:
+                    made[1].prewarm()
+            except Exception:
+                logger.warning("%s could not be loaded in advance", text, exc_info=True)
 
     def _weights_missing(self, spec: ModelSpec, project: Project) -> bool:
         if spec.route.provider != "local":
