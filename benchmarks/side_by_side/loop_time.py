@@ -158,6 +158,8 @@ async def row_time(modality: Modality, side: Side, gateway: Gateway, rows: int) 
         gateway: The gateway.
         rows: How many to measure.
     """
+    # a call makes a row every few seconds, so it does not compete with the recorder for each one
+    await gateway.flush()
     delegates = side.model._delegates
     delegate = delegates.current()
     clocks = {"clock": gateway.clock, "monotonic": gateway.monotonic}
