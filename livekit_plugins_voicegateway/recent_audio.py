@@ -29,17 +29,21 @@ MOMENT = 0.04
 
 
 class RecentAudio:
-    """The audio of one delegate's stream that it has not finished transcribing.
+    """The audio of a stream that its delegate has not finished transcribing."""
 
-    Positions are seconds of audio since the delegate's stream began.
-    """
-
-    __slots__ = ("_frames", "_heard", "_position")
+    __slots__ = ("_begins", "_frames", "_heard", "_position")
 
     def __init__(self) -> None:
+        # positions are seconds of audio since the first delegate's stream began
         self._frames: deque[tuple[float, rtc.AudioFrame]] = deque()
         self._position = 0.0
+        self._begins = 0.0
         self._heard: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the present delegate's stream began."""
+        return self._position - self._begins
 
     def push(self, frame: rtc.AudioFrame, seconds: float) -> None:
         """Audio of ``seconds`` was handed to the delegate."""
@@ -48,12 +52,13 @@ class RecentAudio:
         if self._position - self._frames[0][0] > LONGEST:
             self._frames.popleft()
 
-    def heard_until(self, position: float) -> None:
-        """A final transcript has come, of audio until ``position``; 0 if that is not known."""
-        if not 0.0 < position <= self._position:
-            position = self._position
-        self._heard = position
-        self._forget_before(position - AROUND_A_WORD)
+    def heard_until(self, seconds: float) -> None:
+        """A final transcript has come, of the delegate's audio until ``seconds``; 0 if that is not
+        known."""
+        self._heard = self._position
+        if 0.0 < seconds <= self.seconds:
+            self._heard = self._begins + seconds
+        self._forget_before(self._heard - AROUND_A_WORD)
 
     def speech_begins(self) -> None:
         """If somebody speaks, then only now: the silence before need not be kept."""
@@ -62,13 +67,9 @@ class RecentAudio:
     def restart(self) -> list[rtc.AudioFrame]:
         """Another delegate's stream begins: the audio that it has to hear first."""
         self._cut_after_last_word()
-        frames = [frame for _, frame in self._frames]
-        self._frames.clear()
-        self._position = 0.0
+        self._begins = self._frames[0][0] if self._frames else self._position
         self._heard = None
-        for frame in frames:
-            self.push(frame, frame.duration)
-        return frames
+        return [frame for _, frame in self._frames]
 
     def _forget_before(self, position: float) -> None:
         while self._frames and self._frames[0][0] < position:

@@ -284,9 +284,8 @@ class RecognizeStream(stt.RecognizeStream):
         self._open(delegate)
         assert self._inner is not None
         backlog = self._backlog = deque(self._recent.restart())
-        self._offset = self._inner.start_time_offset = max(
-            0.0, self._now() - sum(frame.duration for frame in backlog)
-        )
+        self._offset = max(0.0, self._now() - self._recent.seconds)
+        self._inner.start_time_offset = self._offset
         self._announces = False
         self._unannounced_seconds = 0 if self._speaking else None
         self._do(self._replay(self._inner, backlog))
