@@ -144,7 +144,10 @@ def _admission_of_a_request(size: Size) -> Admissions:
 
 def _fill(budget: Budget) -> None:
     budget.granted_by(
-        Grant(10**9 * REQUEST, 0, 10**9 * REQUEST), asked_for=0, expires_at=time.time() + 3600
+        Grant(10**9 * REQUEST, 0, 10**9 * REQUEST),
+        day=budget.day,
+        asked_for=0,
+        expires_at=time.time() + 3600,
     )
 
 
