@@ -15,41 +15,39 @@ from .answers import (
     CallAnswer,
     CallsAnswer,
     CostsAnswer,
-    LogEntry,
     LogsAnswer,
-    MismatchEntry,
     PriceAnswer,
-    PriceEntry,
     PricesAnswer,
     ProjectAnswer,
     ProjectsAnswer,
-    ProjectToday,
-    QuantitiesEntry,
     VerifyAnswer,
     dollars,
     totals_entry,
 )
 from .cursors import read_cursor, write_cursor
+from .entries import (
+    difference_entries,
+    log_entry,
+    price_entry,
+    project_entry,
+    quantities_entry,
+)
 from .errors import InvalidQueryError, QueryProblem, UnknownCallError, UnknownProjectError
-from .ledger.base import CostLine, Mismatch, Position, RowFilter, Totals
+from .ledger.base import CostLine, Position, RowFilter, Totals
 from .ledger.times import to_iso
-from .metering.usage import Modality, Quantities, Status, UsageRow
+from .metering.usage import Modality, Quantities, Status
 from .periods import PERIODS, parse_period
 from .receipts import call_receipts, turn_entries
 
 if TYPE_CHECKING:
     from .config import Config
     from .ledger.base import Ledger
-    from .pricing.book import PriceBook, PriceListing
-    from .projects import Project
+    from .pricing.book import PriceBook
 
 __all__ = ["LARGEST_PAGE", "Reports"]
 
 LARGEST_PAGE: Final = 1000
 """Items that a page of a list holds at most."""
-
-_NEAR: Final = 80
-"""Per cent of its budget from which on a project is near its end."""
 
 
 class Reports:
@@ -135,7 +133,7 @@ class Reports:
         spent = {line.project: line.totals for line in _of("project", lines)}
         return {
             "projects": [
-                _project(project, spent.get(project.id, Totals()))
+                project_entry(project, spent.get(project.id, Totals()))
                 for project in self._config.projects.values()
             ]
         }
@@ -145,7 +143,7 @@ class Reports:
         project = self._config.project(project_id)
         today = self._today()
         lines = await self._ledger.costs(today, today, project_id)
-        return _project(project, sum((line.totals for line in _of("day", lines)), Totals()))
+        return project_entry(project, sum((line.totals for line in _of("day", lines)), Totals()))
 
     async def logs(
         self,
@@ -186,7 +184,7 @@ class Reports:
         page = rows[:limit]
         after = Position(to_iso(page[-1].started_at), page[-1].id) if len(rows) > limit else None
         return {
-            "logs": [_log(row) for row in page],
+            "logs": [log_entry(row) for row in page],
             "next_cursor": None if after is None else write_cursor("logs", after),
         }
 
@@ -242,7 +240,7 @@ class Reports:
             "requests": check.requests,
             "lines": check.lines,
             "mismatches": [
-                entry for mismatch in check.mismatches for entry in _differences(mismatch)
+                entry for mismatch in check.mismatches for entry in difference_entries(mismatch)
             ],
         }
 
@@ -282,7 +280,7 @@ class Reports:
             "source": None if price is None else price.source,
             "basis": None if price is None else price.basis,
             "currency": "USD",
-            "quantities": _quantities(quantities),
+            "quantities": quantities_entry(quantities),
         }
 
     async def prices(self, project: str | None = None) -> PricesAnswer:
@@ -295,7 +293,7 @@ class Reports:
             self._config.project(project)
         return {
             "currency": "USD",
-            "prices": [_price(listing) for listing in self._prices().all(project)],
+            "prices": [price_entry(listing) for listing in self._prices().all(project)],
         }
 
     def _today(self) -> str:
@@ -329,119 +327,6 @@ def _of(
     """The lines of one grouping, the most expensive first."""
     chosen = [line for line in lines if line.grouping == grouping]
     return sorted(chosen, key=lambda line: (-(line.totals.cost_nanos or 0), line[2:6]))
-
-
-def _project(project: Project, spent: Totals) -> ProjectAnswer:
-    budget = project.daily_budget
-    return {
-        "project_id": project.id,
-        "name": project.name,
-        "description": project.description,
-        "daily_budget": None if budget is None else float(budget),
-        "budget_action": project.budget_action,
-        "tags": list(project.tags),
-        "accent": project.accent,
-        "source": project.source,
-        "providers": sorted(project.providers),
-        "today": _today(project.budget_nanos, spent),
-    }
-
-
-def _today(budget_nanos: int | None, spent: Totals) -> ProjectToday:
-    entry = totals_entry(spent)
-    nanos = spent.cost_nanos or 0
-    state: Literal["ok", "near", "exceeded"] = "ok"
-    if budget_nanos is not None:
-        if nanos >= budget_nanos:
-            state = "exceeded"
-        elif nanos * 100 >= budget_nanos * _NEAR:
-            state = "near"
-    return {
-        "cost": entry["cost"],
-        "requests": entry["requests"],
-        "unpriced_requests": entry["unpriced_requests"],
-        "remaining": None if budget_nanos is None else dollars(max(0, budget_nanos - nanos)),
-        "state": state,
-    }
-
-
-def _log(row: UsageRow) -> LogEntry:
-    return {
-        "id": row.id,
-        "request_id": row.request_id,
-        "started_at": to_iso(row.started_at),
-        "ended_at": None if row.ended_at is None else to_iso(row.ended_at),
-        "day": row.day,
-        "project": row.project,
-        "modality": row.modality,
-        "provider": row.provider,
-        "model": row.model,
-        "requested_model": row.requested_model,
-        "status": row.status,
-        "estimated": row.estimated,
-        "room": row.room,
-        "job_id": row.job_id,
-        "speech_id": row.speech_id,
-        "audio_seconds": row.audio_seconds,
-        "connection_seconds": row.connection_seconds,
-        "input_tokens": row.input_tokens,
-        "cached_input_tokens": row.cached_input_tokens,
-        "output_tokens": row.output_tokens,
-        "characters": row.characters,
-        "cost": None if row.cost_nanos is None else dollars(row.cost_nanos),
-        "price": row.price,
-        "ttfb_ms": row.ttfb_ms,
-        "duration_ms": row.duration_ms,
-        "error": row.error,
-    }
-
-
-def _differences(mismatch: Mismatch) -> list[MismatchEntry]:
-    return [
-        {
-            "day": mismatch.day,
-            "project": mismatch.project,
-            "modality": mismatch.modality,
-            "provider": mismatch.provider,
-            "model": mismatch.model,
-            "column": column,
-            "total": getattr(mismatch.total, column),
-            "sum": getattr(mismatch.sum, column),
-        }
-        for column in Totals.__slots__
-        if getattr(mismatch.total, column) != getattr(mismatch.sum, column)
-    ]
-
-
-def _quantities(quantities: Quantities) -> QuantitiesEntry:
-    return {
-        "audio_seconds": quantities.audio_seconds,
-        "connection_seconds": quantities.connection_seconds,
-        "channels": quantities.channels,
-        "input_tokens": quantities.input_tokens,
-        "cached_input_tokens": quantities.cached_input_tokens,
-        "cache_write_tokens": quantities.cache_write_tokens,
-        "output_tokens": quantities.output_tokens,
-        "characters": quantities.characters,
-        "add_ons": sorted(quantities.add_ons),
-    }
-
-
-def _price(listing: PriceListing) -> PriceEntry:
-    return {
-        "model": listing.model,
-        "modality": listing.modality,
-        "option": listing.option,
-        "project": listing.project,
-        "source": listing.source,
-        "basis": listing.basis,
-        "rate": listing.rate,
-        "as_of": listing.as_of,
-        "url": listing.url,
-        "note": listing.note,
-        "valid_from": None if listing.valid_from is None else listing.valid_from.isoformat(),
-        "valid_until": None if listing.valid_until is None else listing.valid_until.isoformat(),
-    }
 
 
 def _split_model(model: str | None) -> tuple[str | None, str | None]:
