@@ -10,8 +10,7 @@ from typing import Literal, TypedDict
 
 from .ledger.base import Totals
 from .metering.usage import NANOS_PER_DOLLAR, Modality, Status
-from .pricing.book import PriceSource
-from .pricing.spec import Basis
+from .pricing.spec import Basis, PriceSource
 from .projects import Accent, BudgetAction
 
 __all__ = [

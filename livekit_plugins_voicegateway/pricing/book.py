@@ -11,20 +11,18 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import UnknownModelError
 from ..metering.usage import Modality, Quantities
 from .catalogue import LOCAL_PROVIDERS, CatalogueEntry, load_catalogue, split_variant
 from .cost import Calculator, Tier, calculator
-from .spec import Basis, PriceSpec
+from .spec import Basis, PriceSource, PriceSpec
 
 if TYPE_CHECKING:
     from .llm_prices import ListedPrice
 
-__all__ = ["Price", "PriceBook", "PriceListing", "PriceSource", "Quote"]
-
-PriceSource = Literal["project", "config", "catalogue", "genai-prices", "local"]
+__all__ = ["Price", "PriceBook", "PriceListing", "Quote"]
 
 Pricing = Mapping[str, tuple[PriceSpec, ...]]
 

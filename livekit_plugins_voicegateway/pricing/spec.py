@@ -15,10 +15,14 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from ..errors import did_you_mean
 
-__all__ = ["Basis", "PriceProblem", "PriceSpec", "TimeUnit", "parse_prices"]
+__all__ = ["Basis", "PriceProblem", "PriceSource", "PriceSpec", "TimeUnit", "parse_prices"]
 
 Basis = Literal["audio", "connection", "characters", "tokens", "free"]
 """What is counted: seconds of audio, seconds of open connection, characters, tokens, or nothing."""
+
+PriceSource = Literal["project", "config", "catalogue", "genai-prices", "local"]
+"""Who says so: a project's ``pricing``, the top-level one, our catalogue, genai-prices, or nobody
+has to, because the model runs here."""
 
 TimeUnit = Literal["second", "minute", "hour"]
 

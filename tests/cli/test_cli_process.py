@@ -86,6 +86,27 @@ print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
     assert done.stderr == "[]\n"
 
 
+UNASKED = ("livekit_plugins_voicegateway.pricing.book", "difflib")
+"""What only questions about prices, or faults, have a use for."""
+
+
+@pytest.mark.parametrize("command", ["costs", "projects", "logs", "calls", "verify"])
+def test_what_was_spent_is_read_without_the_price_book(full: Book, command: str) -> None:
+    program = f"""
+import sys
+from livekit_plugins_voicegateway.cli import main
+try:
+    main([{command!r}, "--json"])
+except SystemExit as left:
+    assert left.code == 0, left.code
+print([name for name in {UNASKED!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "[]\n"
+
+
 def test_a_table_imports_neither_livekit_nor_prices_of_llms(full: Book) -> None:
     program = f"""
 import sys
