@@ -2,31 +2,41 @@
 
 -- costs --
 -- Totals of the days :first_day to :last_day, of one project or of all, added up four ways. One
--- statement, so that all four are of the same moment.
-WITH chosen AS (
+-- statement, so that all four are of the same moment. The days are added up once; three of the
+-- four are sums of what is left then, a line for each project and model.
+WITH chosen AS NOT MATERIALIZED (
     SELECT * FROM usage_daily
     WHERE day BETWEEN :first_day AND :last_day AND (:project IS NULL OR project = :project)
+),
+of_all_days AS MATERIALIZED (
+    SELECT
+        project, modality, provider, model, sum(requests) AS requests,
+        sum(unpriced_requests) AS unpriced_requests, sum(audio_seconds) AS audio_seconds,
+        sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
+        sum(output_tokens) AS output_tokens, sum(characters) AS characters,
+        sum(cost_nanos) AS cost_nanos, sum(estimated_cost_nanos) AS estimated_cost_nanos
+    FROM chosen GROUP BY project, modality, provider, model
 )
 SELECT
     'project', NULL AS day, project, NULL AS modality, NULL AS provider, NULL AS model,
     sum(requests), sum(unpriced_requests), round(sum(audio_seconds), 3), sum(input_tokens),
     sum(cached_input_tokens), sum(output_tokens), sum(characters), sum(cost_nanos),
     sum(estimated_cost_nanos)
-FROM chosen GROUP BY project
+FROM of_all_days GROUP BY project
 UNION ALL
 SELECT
     'modality', NULL, NULL, modality, NULL, NULL,
     sum(requests), sum(unpriced_requests), round(sum(audio_seconds), 3), sum(input_tokens),
     sum(cached_input_tokens), sum(output_tokens), sum(characters), sum(cost_nanos),
     sum(estimated_cost_nanos)
-FROM chosen GROUP BY modality
+FROM of_all_days GROUP BY modality
 UNION ALL
 SELECT
     'model', NULL, NULL, modality, provider, model,
     sum(requests), sum(unpriced_requests), round(sum(audio_seconds), 3), sum(input_tokens),
     sum(cached_input_tokens), sum(output_tokens), sum(characters), sum(cost_nanos),
     sum(estimated_cost_nanos)
-FROM chosen GROUP BY modality, provider, model
+FROM of_all_days GROUP BY modality, provider, model
 UNION ALL
 SELECT
     'day', day, NULL, NULL, NULL, NULL,
