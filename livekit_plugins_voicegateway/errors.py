@@ -240,7 +240,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or ``"."`` when nothing known is near to ``name``."""
     import difflib  # 5 ms, which a command that finds no fault need not wait for
 
-    near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    near = near or [other for other in names if name in other.split("_")][:2]  # url: base_url
     if not near:
         return "."
     return f"; did you mean {' or '.join(repr(n) for n in near)}?"

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,14 @@ from typing import Any
 from .metering.usage import Modality
 from .providers import CLASS_NAMES, LOCAL_OPTIONS, MODEL_CLASSES, OPENAI_CONSTRUCTORS
 
-__all__ = ["constructors", "import_plugin", "installed", "installed_plugins", "parameters"]
+__all__ = [
+    "constructors",
+    "import_plugin",
+    "installed",
+    "installed_plugins",
+    "name_of",
+    "parameters",
+]
 
 
 def installed(provider: str) -> bool:
@@ -40,7 +48,7 @@ def constructors(
 ) -> Iterator[Callable[..., Any]]:
     """The constructors of a provider's classes; for one model, the one that serves it."""
     if provider in LOCAL_OPTIONS:
-        yield from _local_constructors(modality, model)
+        yield from _local_constructors(modality, provider, model)
         return
     plugin = import_plugin(provider)
     special = MODEL_CLASSES.get((provider, modality), ())
@@ -67,6 +75,14 @@ def parameters(construct: Callable[..., Any]) -> frozenset[str]:
     )
 
 
+def name_of(construct: Callable[..., Any]) -> str:
+    """The name by which a user imports a class and Python's help finds it."""
+    package, _, _ = construct.__module__.rpartition(".")
+    outermost, _, _ = construct.__qualname__.partition(".")
+    public = hasattr(sys.modules.get(package), outermost)
+    return f"{package if public else construct.__module__}.{construct.__qualname__}"
+
+
 def import_plugin(provider: str) -> Any:
     """Import ``livekit.plugins.<provider>``; None when it is not installed."""
     if not installed(provider):
@@ -75,13 +91,16 @@ def import_plugin(provider: str) -> Any:
         return importlib.import_module(f"livekit.plugins.{provider}")
 
 
-def _local_constructors(modality: Modality, model: str | None) -> Iterator[Callable[..., Any]]:
+def _local_constructors(
+    modality: Modality, provider: str, model: str | None
+) -> Iterator[Callable[..., Any]]:
     """Our own classes for models that run on this machine."""
     from . import local
 
-    if modality == "stt" and (model is None or model.startswith("whisper-")):
-        yield local.WhisperSTT
-    elif modality == "tts" and (model is None or model == "kokoro"):
+    if modality == "stt" and provider != "kokoro":
+        if model is None or model.startswith("whisper-"):
+            yield local.WhisperSTT
+    elif modality == "tts" and provider != "whisper" and (model is None or model == "kokoro"):
         yield local.KokoroTTS
 
 

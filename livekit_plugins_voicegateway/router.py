@@ -7,7 +7,7 @@ and what cannot be read there stands in `providers`. The router decides whose ke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from .plugin_classes import (
     import_plugin,
     installed,
     installed_plugins,
+    name_of,
     parameters,
 )
 from .provider_options import MODALITIES, ProviderOptions, normalise_ollama_url
@@ -162,7 +163,7 @@ class Router:
         self._check_options(block)
         accepted = parameters(construct)
         arguments = self._configured(modality, block, accepted, spec, project)
-        self._apply(arguments, accepted, modality, spec)
+        self._apply(arguments, construct, modality, spec)
         self._require_key(arguments, accepted, modality, spec, project)
         instance = construct(**arguments)
         _strip_livekit_headers(instance)
@@ -237,28 +238,25 @@ class Router:
 
         An option in a block ``stt``, ``llm`` or ``tts`` is for that class alone.
         """
-        of_class = {
-            modality: frozenset().union(*map(parameters, constructors(modality, provider)))
-            for modality in MODALITIES
-        }
-        of_any = frozenset().union(*of_class.values())
+        of_class = {modality: [*constructors(modality, provider)] for modality in MODALITIES}
+        of_any = [construct for classes in of_class.values() for construct in classes]
         if not of_any:
             return []
         problems: list[ConfigProblem] = []
         for options in self._blocks(provider):
             for option in options.options():
                 modality = option.modality
-                accepted = of_any if modality is None else of_class[modality]
-                if option.name in accepted:
+                constructs = of_any if modality is None else of_class[modality]
+                if option.name in _accepted(constructs):
                     continue
-                classes = "class" if modality is None else f"{_KIND[modality]} class"
+                kind = "class" if modality is None else f"{_KIND[modality]} class"
                 problems.append(
                     ConfigProblem(
                         option.key_path,
-                        f"an option that no {classes} of {provider} takes",
-                        f"one of {', '.join(sorted(accepted))}{did_you_mean(option.name, accepted)}"
-                        if accepted
-                        else f"nothing: {provider} has no {classes}",
+                        f"an option that no {kind} of {provider} takes",
+                        _argument_meant(option.name, constructs)
+                        if constructs
+                        else f"nothing: {provider} has no {kind}",
                         option.line,
                     )
                 )
@@ -344,12 +342,12 @@ class Router:
     def _apply(
         self,
         arguments: dict[str, Any],
-        accepted: frozenset[str],
+        construct: Callable[..., Any],
         modality: Modality,
         spec: ModelSpec,
     ) -> None:
         """Put what the application gave over what the configuration says."""
-        route = spec.route
+        route, accepted = spec.route, parameters(construct)
         given: dict[str, Any] = dict(spec.arguments)
         if route.model:
             given["model"] = route.model
@@ -370,8 +368,8 @@ class Router:
             name = names.get(key, key)
             if name not in accepted:
                 raise UnknownModelError(
-                    f"{route.requested!r} takes no option {key!r}{did_you_mean(key, accepted)} "
-                    f"Its options: {', '.join(sorted(accepted - KEY_ARGUMENTS))}."
+                    f"{route.requested!r} takes no option {key!r}: it must be "
+                    f"{_argument_meant(key, [construct])}"
                 )
             arguments[name] = value
 
@@ -442,6 +440,18 @@ def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[s
         preferred = PREFERRED_ARGUMENTS.get((route.provider, modality, "language:flux"))
     names = (preferred,) if preferred else ARGUMENT_NAMES.get(name, (name,))
     return next((candidate for candidate in names if candidate in accepted), None)
+
+
+def _accepted(constructs: Sequence[Callable[..., Any]]) -> frozenset[str]:
+    return frozenset().union(*map(parameters, constructs))
+
+
+def _argument_meant(name: str, constructs: Sequence[Callable[..., Any]]) -> str:
+    """What to write for an option that none of some classes takes; they have up to fifty."""
+    near = did_you_mean(name, _accepted(constructs)).rstrip(".")
+    names = sorted({name_of(construct) for construct in constructs})
+    shown = "" if near else f"; `python -m pydoc {names[0]}` describes them"
+    return f"an argument of {' or '.join(names)}{near or shown}"
 
 
 def _spelled(name: str, value: Any) -> Any:

@@ -217,6 +217,10 @@ def _providers(reading: Reading, entry: Entry | None, path: str) -> Mapping[str,
             expected = "the name of a provider such as openai"
             reading.problem(path, value.line, "a key that names no provider", expected)
             continue
+        if provider == "local":
+            found, expected = "options of all local models", "those of 'whisper' or of 'kokoro'"
+            reading.problem(join_path(path, provider), value.line, found, expected)
+            continue
         providers[provider] = _provider(reading, value, join_path(path, provider))
     return providers
 

@@ -44,6 +44,7 @@ WRONG = [
     ("default_project: prod", "default_project", "'prod'", "a project: default"),
     ("default_project: [prod]", "default_project", "a list", "the id of a project"),
     ("database: voicegw.db", "database", "the text 'voicegw.db'", "a mapping with url"),
+    ("providers: {local: {beam_size: 3}}", "providers.local", "all local", "'whisper' or of 'kok"),
     ("database: {uri: x}", "database.uri", "an unknown key", "did you mean 'url'?"),
     ("database: {url: 5}", "database.url", "a number", "sqlite:///voicegw.db"),
     ("projects: [prod]", "projects", "a list", "a mapping of projects"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pydoc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from livekit_plugins_voicegateway.errors import (
     UnknownModelError,
     VoiceGatewayError,
 )
-from livekit_plugins_voicegateway.gateway import Gateway, install
+from livekit_plugins_voicegateway.gateway import Gateway, current_gateway, install
 
 
 @contextmanager
@@ -265,7 +266,11 @@ def test_an_option_that_nothing_takes_is_named_with_line_and_nearest_name(tmp_pa
     by_key = {problem.key_path: problem for problem in error.problems}
     wrong = by_key["projects.prod.providers.deepgram.smart_fromat"]
     assert wrong.line == 4
-    assert "did you mean 'smart_format'?" in wrong.expected
+    assert wrong.expected == (
+        "an argument of livekit.plugins.deepgram.STT or livekit.plugins.deepgram.STTv2 or "
+        "livekit.plugins.deepgram.TTS or livekit.plugins.deepgram.TTSv2; did you mean "
+        "'smart_format'?"
+    )
     assert by_key["providers.deepgram.stt.voice"].line == 8
     assert "no speech-to-text class" in by_key["providers.deepgram.stt.voice"].found
     assert by_key["providers.deepgram.llm.model"].expected == (
@@ -276,9 +281,70 @@ def test_an_option_that_nothing_takes_is_named_with_line_and_nearest_name(tmp_pa
 def test_an_option_given_in_code_that_the_plugin_does_not_take_is_named(tmp_path: Path) -> None:
     with (
         configured(tmp_path, "providers: {deepgram: {api_key: k}}\n"),
-        pytest.raises(UnknownModelError, match="no option 'smart_fromat'; did you mean 'smart_fo"),
+        pytest.raises(UnknownModelError) as caught,
     ):
         inference.STT("deepgram/nova-3", extra_kwargs={"smart_fromat": True}, project="default")
+    assert str(caught.value) == (
+        "'deepgram/nova-3' takes no option 'smart_fromat': it must be an argument of "
+        "livekit.plugins.deepgram.STT; did you mean 'smart_format'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("smart_formatting", "; did you mean 'smart_format'?"),
+        ("url", "; did you mean 'base_url'?"),
+        ("zzz", "; `python -m pydoc livekit.plugins.deepgram.STT` describes them"),
+    ],
+)
+def test_the_nearest_names_are_said_or_where_all_of_them_stand(
+    tmp_path: Path, option: str, instead: str
+) -> None:
+    text = f"providers: {{deepgram: {{api_key: k, stt: {{{option}: x}}}}}}\n"
+    with configured(tmp_path, text), pytest.raises(ConfigError) as caught:
+        inference.STT("deepgram/nova-3", project="default")
+    (problem,) = caught.value.problems
+    assert problem.expected == (
+        "an argument of livekit.plugins.deepgram.STT or livekit.plugins.deepgram.STTv2" + instead
+    )
+
+
+async def test_pythons_help_has_the_class_that_is_named(tmp_path: Path) -> None:
+    text = """\
+projects: {prod: {}}
+providers:
+  openai: {zzz: 1}
+  ollama: {zzz: 1}
+  groq: {zzz: 1}
+  whisper: {zzz: 1}
+  kokoro: {zzz: 1}
+"""
+    with configured(tmp_path, text):
+        router = current_gateway().router
+        named = {
+            provider: router.unknown_options(provider)[0].expected.split("`")[1].split()[-1]
+            for provider in ("openai", "ollama", "groq", "whisper", "kokoro")
+        }
+    assert named == {
+        "openai": "livekit.plugins.openai.LLM",
+        "ollama": "livekit.plugins.openai.LLM.with_ollama",
+        "groq": "livekit.plugins.groq.LLM",
+        "whisper": "livekit_plugins_voicegateway.local.WhisperSTT",
+        "kokoro": "livekit_plugins_voicegateway.local.KokoroTTS",
+    }
+    for name in named.values():
+        assert pydoc.locate(name) is not None
+
+
+def test_an_option_of_one_local_model_is_none_of_another(tmp_path: Path) -> None:
+    text = "providers: {whisper: {speed: 1.1}, kokoro: {beam_size: 3}}\n"
+    with configured(tmp_path, text):
+        router = current_gateway().router
+        (of_whisper,) = router.unknown_options("whisper")
+        (of_kokoro,) = router.unknown_options("kokoro")
+    assert of_whisper.key_path == "providers.whisper.speed"
+    assert of_kokoro.key_path == "providers.kokoro.beam_size"
 
 
 # Names
