@@ -7,8 +7,8 @@ stand in the file is described by `config_file.schema`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
@@ -166,6 +166,23 @@ class Config:
         if project_id not in self.projects:
             raise UnknownProjectError(project_id, self.projects)
         return self.projects[project_id]
+
+    def with_projects(self, managed: Iterable[Project]) -> Config:
+        """Return this configuration with projects made at run time beside those of the file.
+
+        The file's project wins over one of the same id. The project ``default`` that there is when
+        the file has none stands in no file, so it gives way.
+
+        Args:
+            managed: The projects made at run time.
+        """
+        added = {p.id: p for p in managed if not self.defines(p.id)}
+        return replace(self, projects={**self.projects, **added})
+
+    def defines(self, project_id: str) -> bool:
+        """Return whether the configuration file has a project with this id."""
+        project = self.projects.get(project_id)
+        return project is not None and project.source == "yaml" and project.line > 0
 
     def provider_options(self, project_id: str, provider: str) -> ProviderOptions | None:
         """Return what the file says of a provider for a project: its own options over the shared.

@@ -5,6 +5,9 @@ VoiceGatewayError
 ├── UnsetVariableError             a value names ${VAR}, and VAR is not set
 ├── UnknownProjectError
 │   └── NoProjectChosenError       nothing says which project a request belongs to
+├── ProjectExistsError             a project made at run time needs an id of its own
+├── NotManagedError                a project of voicegw.yaml is changed there, not at run time
+├── SecretKeyError                 provider keys cannot be sealed or opened: VOICEGW_SECRET_KEY
 ├── UnknownModelError              not "provider/model", or no such model class
 ├── ProviderNotInstalledError      the LiveKit plugin is missing: says the pip install
 ├── UnpricedModelError             nobody knows its price, and `unpriced: block` is set
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = [
     "ConfigError",
@@ -31,8 +35,11 @@ __all__ = [
     "LedgerError",
     "MissingCredentialsError",
     "NoProjectChosenError",
+    "NotManagedError",
+    "ProjectExistsError",
     "ProviderNotInstalledError",
     "QueryProblem",
+    "SecretKeyError",
     "UnknownCallError",
     "UnknownModelError",
     "UnknownProjectError",
@@ -43,6 +50,12 @@ __all__ = [
     "WeightsMissingError",
     "did_you_mean",
 ]
+
+
+_MAKE_A_KEY: Final = (
+    "make one with `python -c 'from cryptography.fernet import Fernet; "
+    "print(Fernet.generate_key().decode())'`, and give it to the server and to every worker"
+)
 
 
 class VoiceGatewayError(Exception):
@@ -133,6 +146,58 @@ class NoProjectChosenError(UnknownProjectError):
             "set_project(), set VOICEGW_PROJECT, or write `default_project:` into voicegw.yaml. "
             f"Known projects: {', '.join(self.known)}.",
         )
+
+
+class ProjectExistsError(VoiceGatewayError):
+    """A project cannot be made, because there is one with its id. Says where.
+
+    Args:
+        project: The id.
+        where: ``/etc/voicegw.yaml line 9``; empty when that one was made at run time, too.
+    """
+
+    def __init__(self, project: str, where: str = "") -> None:
+        self.project = project
+        self.where = where
+        defined = f", defined in {where}" if where else ""
+        super().__init__(
+            f"there is a project {project!r} already{defined}: choose another id"
+            f"{'' if where else ', or change that one'}."
+        )
+
+
+class NotManagedError(VoiceGatewayError):
+    """A project that was not made at run time cannot be changed or deleted at run time.
+
+    Args:
+        project: The id.
+        where: ``/etc/voicegw.yaml line 9``; empty for the project that there is without a file.
+    """
+
+    def __init__(self, project: str, where: str = "") -> None:
+        self.project = project
+        self.where = where
+        if where:
+            message = f"project {project!r} is defined in {where}: change it there."
+        else:
+            message = (
+                f"project {project!r} is there as long as no configuration names a project: "
+                "create one with this id to give it a budget or keys."
+            )
+        super().__init__(message)
+
+
+class SecretKeyError(VoiceGatewayError):
+    """Provider keys of projects made at run time cannot be sealed, or not opened.
+
+    Args:
+        reason: What is wrong with ``VOICEGW_SECRET_KEY``.
+        remedy: What mends it; how to make a key when left out.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {remedy or _MAKE_A_KEY}")
 
 
 class UnknownModelError(VoiceGatewayError):

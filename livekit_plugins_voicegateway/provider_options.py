@@ -15,7 +15,7 @@ from .config_file.variables import Template
 if TYPE_CHECKING:
     from .metering.usage import Modality
 
-__all__ = ["MODALITIES", "Option", "ProviderOptions", "normalise_ollama_url"]
+__all__ = ["MODALITIES", "Option", "ProviderOptions", "fault_of_key", "normalise_ollama_url"]
 
 MODALITIES: Final[tuple[Modality, ...]] = ("stt", "llm", "tts")
 
@@ -47,13 +47,16 @@ class ProviderOptions:
         path: The key of the whole, ``projects.prod.providers.openai``.
         general: Options for each of the plugin's classes that takes them, by name.
         blocks: Options for one class only: those in the blocks ``stt``, ``llm`` and ``tts``.
-        line: Line of the provider's key, from 1.
+        line: Line of the provider's key, from 1; 0 when it stands in no file.
+        unusable: Why the options cannot be used, although their names are known: they are sealed,
+            and this process does not have the key. Empty when they can.
     """
 
     path: str
     general: Mapping[str, Option] = field(default_factory=dict)
     blocks: Mapping[Modality, Mapping[str, Option]] = field(default_factory=dict)
     line: int = 0
+    unusable: str = ""
 
     def keys(self, modality: Modality) -> frozenset[str]:
         """Return the names of the options that stand for ``modality``."""
@@ -123,7 +126,8 @@ class ProviderOptions:
             }
             for modality in MODALITIES
         }
-        return ProviderOptions(self.path, {**base.general, **self.general}, blocks, self.line)
+        general = {**base.general, **self.general}
+        return ProviderOptions(self.path, general, blocks, self.line, self.unusable)
 
     def __repr__(self) -> str:
         names = (option.key_path.removeprefix(f"{self.path}.") for option in self.options())
@@ -140,6 +144,25 @@ def normalise_ollama_url(url: str) -> str:
     if "://" not in url:
         url = f"http://{url}"
     return url if url.endswith("/v1") else f"{url}/v1"
+
+
+def fault_of_key(name: str, value: object) -> str | None:
+    """Return what is wrong with a key; None when it may be one. Shows nothing of it.
+
+    A key with a line break at its end, as files and secret stores like to give them, would be
+    quoted in full by the HTTP library that refuses to send it.
+
+    Args:
+        name: The argument that it is given as.
+        value: The key.
+    """
+    if not isinstance(value, str) or name.startswith("credentials"):
+        return None
+    if not value.strip():
+        return "is empty"
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return "holds a blank, a line break or another character that no key has"
+    return None
 
 
 def _filled(value: object, env: Mapping[str, str]) -> object:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..metering.usage import Modality
     from ..pricing.spec import PriceProblem, PriceSpec
 
-__all__ = ["SCHEMA", "read_config"]
+__all__ = ["SCHEMA", "read_config", "read_project"]
 
 SCHEMA: Final[Mapping[str, tuple[str, ...]]] = {
     "": (
@@ -171,13 +171,22 @@ def _projects(reading: Reading, entry: Entry | None, fallback: Fallback) -> Mapp
         if not PROJECT_ID.fullmatch(project_id):
             expected = "an id of at most 64 letters, digits, '.', '_' and '-'"
             reading.problem(path, value.line, f"the id {shorten(project_id)!r}", expected)
-        projects[project_id] = _project(reading, project_id, value, path, fallback)
+        projects[project_id] = read_project(reading, project_id, value, path, fallback)
     return projects or {DEFAULT_PROJECT: Project(DEFAULT_PROJECT, fallback=fallback)}
 
 
-def _project(
+def read_project(
     reading: Reading, project_id: str, entry: Entry, path: str, fallback: Fallback
 ) -> Project:
+    """Read one project, of the file or made at run time.
+
+    Args:
+        reading: Gathers the faults.
+        project_id: Its id, checked already.
+        entry: What is written of it.
+        path: Where, ``projects.prod``.
+        fallback: The top-level fallback models, for those that it does not name.
+    """
     section = reading.section(entry, path, SCHEMA["projects.<id>"])
     return Project(
         id=project_id,

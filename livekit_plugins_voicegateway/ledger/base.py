@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from ..metering.usage import Modality, Status, UsageRow
+from .projects import ManagedProjects
 
 if TYPE_CHECKING:
     from ..budgets import Grant
@@ -237,7 +238,7 @@ class TotalsCheck(NamedTuple):
     mismatches: list[Mismatch]
 
 
-class Ledger(ABC):
+class Ledger(ManagedProjects, ABC):
     """Where usage is kept. Every method raises `LedgerError` when the database fails it.
 
     A ledger belongs to the event loop and the process that opened it.

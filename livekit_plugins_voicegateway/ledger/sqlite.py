@@ -37,6 +37,7 @@ from .queries import load_queries
 from .row_codec import decode_row, encode_rows
 from .sqlite_connection import SqliteConnection, Value
 from .sqlite_errors import explain
+from .sqlite_projects import SqliteManagedProjects
 from .times import from_iso, to_iso
 
 __all__ = ["SqliteLedger"]
@@ -57,7 +58,7 @@ _NEWEST: Final = Position("~", "")
 """Sorts after every time: the start of a list that is sorted newest first."""
 
 
-class SqliteLedger(Ledger):
+class SqliteLedger(SqliteManagedProjects, Ledger):
     """A ledger in one file of this machine.
 
     Args:
@@ -83,6 +84,7 @@ class SqliteLedger(Ledger):
         self._connection: SqliteConnection | None = None
         self._leases: SqliteConnection | None = None
         self._pid = 0
+        self._until: Path | None = None
 
     async def open(self) -> None:
         if self._connection is not None:
@@ -307,14 +309,18 @@ class SqliteLedger(Ledger):
         )
 
     async def _open_for_reading(self) -> SqliteConnection:
+        self._until = None
         if not self.path.exists():
+            self._until = self.path
             return await SqliteConnection.connect(
                 self.path, ":memory:", empty_script(), wait=self._wait
             )
         uri = f"{self.path.as_uri()}?mode=ro"
-        if not os.access(self.path.parent, os.W_OK) and not Path(f"{self.path}-wal").exists():
+        wal = Path(f"{self.path}-wal")
+        if not os.access(self.path.parent, os.W_OK) and not wal.exists():
             # nobody writes it now, and the files that readers share could not be made
             uri += "&immutable=1"
+            self._until = wal
         if not await asyncio.to_thread(self._is_current, uri):
             # made by an older version, or not finished by whoever made it
             await asyncio.to_thread(create, self.path, wait=self._wait)
@@ -330,7 +336,20 @@ class SqliteLedger(Ledger):
     async def _fetch(
         self, query: str, parameters: Mapping[str, Value] | None = None
     ) -> list[tuple[Any, ...]]:
+        if self._until is not None and self._until.exists():
+            await self._open_again()
         return await self._opened(self._connection).fetch(query, parameters)
+
+    async def _open_again(self) -> None:
+        """Look at what is there now: at first there was no file, or nobody who wrote it."""
+        before, self._until = self._connection, None
+        try:
+            self._connection = await self._open_for_reading()
+        except (sqlite3.Error, OSError) as e:
+            self._until = self.path
+            raise explain(self.path, e, self._wait) from e
+        if before is not None:
+            await before.close()
 
     async def _change(self, query: str, parameters: Mapping[str, Value]) -> int:
         self._check_writable()
