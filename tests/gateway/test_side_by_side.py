@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from livekit.agents import llm, utils
-from support.gateways import KEYS, SPEECH, gateway_on
+from plugin_pairs import direct, through
+from support.gateways import SPEECH, gateway_on
 from support.traces import HASTY, PATIENT, Trace, chat, recognize, speak, transcribe
 
-from livekit.plugins import cartesia, deepgram, openai
 from livekit_plugins_voicegateway import inference
 from livekit_plugins_voicegateway.sandbox import Fault, Reply, Sandbox, ToolCall
 
@@ -115,28 +115,6 @@ RECOGNITIONS = {
     "500 for ever": Case(recognize, faults=((Fault.status(500), None),)),
     "garbage": Case(recognize, faults=((Fault.garbage(), None),)),
 }
-
-
-def direct(kind: str, sandbox: Sandbox) -> Any:
-    if kind == "llm":
-        return openai.LLM(
-            model="gpt-4.1-mini", api_key=KEYS["openai"], base_url=sandbox.openai.base_url
-        )
-    if kind == "tts":
-        return cartesia.TTS(
-            model="sonic-3", api_key=KEYS["cartesia"], base_url=sandbox.cartesia.base_url
-        )
-    return deepgram.STT(
-        model="nova-3", api_key=KEYS["deepgram"], base_url=sandbox.deepgram.base_url
-    )
-
-
-def through(kind: str) -> Any:
-    if kind == "llm":
-        return inference.LLM("openai/gpt-4.1-mini", project="prod")
-    if kind == "tts":
-        return inference.TTS("cartesia/sonic-3", project="prod")
-    return inference.STT("deepgram/nova-3", project="prod")
 
 
 def prepare(sandbox: Sandbox, kind: str, case: Case) -> Any:
