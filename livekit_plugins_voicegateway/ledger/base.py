@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from ..metering.usage import Modality, Status, UsageRow
+from .monitoring import Monitoring
 from .projects import ManagedProjects
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class TotalsCheck(NamedTuple):
     mismatches: list[Mismatch]
 
 
-class Ledger(ManagedProjects, ABC):
+class Ledger(Monitoring, ManagedProjects, ABC):
     """Where usage is kept. Every method raises `LedgerError` when the database fails it.
 
     A ledger belongs to the event loop and the process that opened it.
@@ -301,7 +302,7 @@ class Ledger(ManagedProjects, ABC):
 
     async def housekeeping(self, *, retention_days: int, today: str) -> None:
         """Do what whoever opens a ledger for writing owes it: close stale rows, delete old ones,
-        and the leases of dead processes and past days.
+        old alerts, and the leases of dead processes and past days.
 
         Args:
             retention_days: Days that single requests are kept, beside today.
@@ -311,6 +312,7 @@ class Ledger(ManagedProjects, ABC):
         await self.delete_dead_leases(today)
         first_kept = date.fromisoformat(today) - timedelta(days=retention_days)
         await self.delete_usage_before(first_kept.isoformat())
+        await self.delete_alerts_before(first_kept.isoformat())
 
     @abstractmethod
     async def budget_status(self, project: str, day: str) -> tuple[int, int]:
