@@ -8,7 +8,20 @@ from typing import Final
 import click
 
 from ..version import __version__
-from . import calls, check, costs, demo, download, init, logs, prices, projects, verify
+from . import (
+    calls,
+    check,
+    costs,
+    demo,
+    download,
+    export,
+    init,
+    logs,
+    prices,
+    projects,
+    serve,
+    verify,
+)
 from .failures import show_tracebacks
 
 __all__ = ["app"]
@@ -21,9 +34,11 @@ _GROUPS: Final[Mapping[str, tuple[click.Command, ...]]] = {
         costs.costs,
         logs.logs,
         calls.calls,
+        export.export,
         verify.verify,
     ),
     "Prices": (prices.price, prices.prices),
+    "Serve": (serve.serve,),
 }
 
 

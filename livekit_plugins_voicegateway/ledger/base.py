@@ -389,6 +389,10 @@ class Ledger(Monitoring, ManagedProjects, ABC):
         """Return whether anything was ever recorded for a project."""
 
     @abstractmethod
+    async def version(self) -> int:
+        """Return a number that is another one after anybody else has written anything; cheap."""
+
+    @abstractmethod
     async def rows(
         self, wanted: RowFilter, *, limit: int, before: Position | None = None
     ) -> list[UsageRow]:

@@ -211,6 +211,10 @@ class SqliteLedger(SqliteMonitoring, SqliteManagedProjects, Ledger):
     async def has_project(self, project: str) -> bool:
         return bool((await self._fetch("has_project", {"project": project}))[0][0])
 
+    async def version(self) -> int:
+        ((version,),) = await self._fetch("data_version")
+        return int(version)
+
     async def rows(
         self, wanted: RowFilter, *, limit: int, before: Position | None = None
     ) -> list[UsageRow]:

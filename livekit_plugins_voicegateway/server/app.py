@@ -7,10 +7,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 
 from ..config import Config
 from ..version import __version__
+from . import health
+from .access import Access
+from .api import routes
 from .backend import open_backend
+from .guards import Guards
+from .login import create_login
+from .openapi import document
+from .problems import handle_problems
+from .sessions import Sessions
 
 __all__ = ["create_app"]
 
@@ -21,6 +30,9 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     Args:
         config: Projects, ledger and who may ask.
         clock: Unix time in seconds.
+
+    Raises:
+        UnsetVariableError: The token needs an environment variable that is not set.
     """
 
     @asynccontextmanager
@@ -29,4 +41,24 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
             app.state.backend = backend
             yield
 
-    return FastAPI(title="VoiceGateway", version=__version__, lifespan=lifespan)
+    token = config.server.token
+    sessions = None if token is None else Sessions(token, clock)
+    app = FastAPI(
+        title="VoiceGateway",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    handle_problems(app)
+    app.include_router(routes.router)
+    app.include_router(health.router)
+    app.include_router(create_login(sessions, clock))
+    # the last one that is added stands first
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
+    app.add_middleware(Guards)
+    app.add_middleware(Access, sessions=sessions)
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # as FastAPI advises
+    return app

@@ -1,36 +1,65 @@
-"""What the routes of the server ask: one ledger, the reports on it, and the clock."""
+"""What the routes ask: one ledger, all projects, the reports on them, and the clock."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import Request
 
 from ..config import Config
 from ..ledger import Ledger, open_ledger
+from ..managed import ProjectAdmin, ProjectCatalogue
 from ..reports import Reports
+from .changes import Changes
 
 __all__ = ["Backend", "backend_of", "open_backend"]
 
 
-@dataclass(frozen=True, slots=True)
 class Backend:
     """What a server holds while it runs; ``request.app.state.backend``.
 
-    Attributes:
-        config: The configuration as it was at the start, without managed projects.
+    Args:
+        config: The configuration as the file has it.
         ledger: Open for writing, on the server's event loop.
-        reports: Answers every question.
         clock: Unix time in seconds.
+
+    Attributes:
+        ledger: As it was given.
+        clock: As it was given.
+        catalogue: All projects: those of the file, and those made at run time.
+        admin: Makes, changes and deletes the latter.
+        changes: Tells who shows something that it has changed.
+        verifying: Held while the whole ledger is read.
     """
 
-    config: Config
-    ledger: Ledger
-    reports: Reports
-    clock: Callable[[], float] = time.time
+    def __init__(self, config: Config, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self.catalogue = ProjectCatalogue(config, ledger, env=config.env)
+        self.admin = ProjectAdmin(self.catalogue, ledger, env=config.env, clock=clock)
+        self.changes = Changes(self._versions, refresh=self.catalogue.refresh)
+        self.verifying = asyncio.Lock()
+        self._asked = self.catalogue.config
+        self._reports = Reports(config, ledger, clock=clock)
+
+    @property
+    def config(self) -> Config:
+        """The configuration with all projects there are now."""
+        return self.catalogue.config
+
+    @property
+    def reports(self) -> Reports:
+        """Answers every question, of all projects there are now."""
+        if self._asked is not self.catalogue.config:
+            self._asked = self.catalogue.config
+            self._reports = Reports(self._asked, self.ledger, clock=self.clock)
+        return self._reports
+
+    async def _versions(self) -> tuple[int, int]:
+        return await self.ledger.version(), await self.ledger.projects_version()
 
 
 @asynccontextmanager
@@ -44,7 +73,16 @@ async def open_backend(
     """
     ledger = await open_ledger(config.database_url, clock=clock)
     try:
-        yield Backend(config, ledger, Reports(config, ledger, clock=clock), clock)
+        backend = Backend(config, ledger, clock)
+        await backend.catalogue.refresh()
+        watching = asyncio.create_task(backend.changes.watch())
+        try:
+            yield backend
+        finally:
+            backend.changes.close()
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
     finally:
         await ledger.close()
 

@@ -25,6 +25,10 @@ BEGIN IMMEDIATE;
 -- Makes what was done since begin durable, and gives the lock back.
 COMMIT;
 
+-- data_version --
+-- Another number whenever another connection, of this process or of any, has committed.
+PRAGMA data_version;
+
 -- has_migrations --
 -- Whether the file has a ledger in it already.
 SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations');

@@ -1,0 +1,214 @@
+"""Who may ask: the middleware that stands before every route, stream and socket.
+
+Without a token the server answers this machine only, and only requests that name this machine: a
+page of another site that has its own name resolve to 127.0.0.1 sends that name as ``Host``. With a
+token, whoever shows it. In both cases a page of another site is refused, and so nothing has to be
+kept from it by tokens in forms.
+"""
+
+from __future__ import annotations
+
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import quote
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import VoiceGatewayError
+from .hosts import header, is_cross_site, is_loopback, is_loopback_host
+from .problems import Fault, problem
+from .sessions import COOKIE, Sessions
+
+__all__ = [
+    "OPEN_PATHS",
+    "Access",
+    "Sessions",
+    "UnsafeListenerError",
+    "check_listener",
+    "session_of",
+]
+
+OPEN_PATHS: Final = frozenset({"/health", "/login", "/login/style.css"})
+"""What needs no token: whether the server lives, and where the token is given."""
+
+_HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+        "base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # not no-referrer: with it browsers send `Origin: null` with our own forms
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class UnsafeListenerError(VoiceGatewayError):
+    """Without a token the server would answer other machines. Says what to change.
+
+    Args:
+        host: The address that it was to listen on.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"not listening on {host}: everybody who reaches this machine could read what is spent "
+            "and change projects, because there is no token. Set VOICEGW_TOKEN (`openssl rand -hex "
+            "24` makes one) or `server.token` in voicegw.yaml, or listen on 127.0.0.1."
+        )
+
+
+def check_listener(host: str, token: str | None) -> None:
+    """Refuse to listen for other machines without a token.
+
+    Args:
+        host: Address to listen on.
+        token: What requests must carry; None for nothing.
+
+    Raises:
+        UnsafeListenerError: Other machines could ask.
+    """
+    if token is None and not is_loopback(host):
+        raise UnsafeListenerError(host)
+
+
+class Access:
+    """Lets a request through to the application, or answers it.
+
+    Args:
+        app: What is behind it.
+        sessions: Knows the token and the sessions that were begun with it; None without a token.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: Sessions | None) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        with_headers = _with_headers(send)
+        if refusal is None:
+            await self._app(scope, receive, with_headers)
+        elif scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+            await refusal(scope, receive, with_headers)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "not allowed"})
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to who may not ask, or None for who may."""
+        if self._sessions is None and (fault := _not_from_here(scope)) is not None:
+            return problem(scope, fault)
+        if is_cross_site(scope):
+            return problem(
+                scope,
+                Fault(
+                    403,
+                    "cross-site",
+                    "Asked by another site",
+                    "A page of another site (another name, or another port) asks, and only this "
+                    "server's own pages may.",
+                ),
+            )
+        if self._sessions is None or scope["path"] in OPEN_PATHS:
+            return None
+        return None if self._is_known(scope) else _unknown(scope)
+
+    def _is_known(self, scope: Scope) -> bool:
+        assert self._sessions is not None
+        given = header(scope, b"authorization")
+        if given is not None:
+            scheme, _, token = given.partition(" ")
+            return scheme.lower() == "bearer" and self._sessions.is_token(token.strip(" "))
+        session = session_of(scope)
+        if session is None or not self._sessions.is_open(session):
+            return False
+        # a cookie is sent by the browser and not by a page's own doing: a change needs the
+        # browser's word that a page of ours makes it
+        return _is_reading(scope) or _is_same_origin(scope)
+
+
+def session_of(scope: Scope) -> str | None:
+    """Return the value of the session's cookie, or None without one."""
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        cookies.load(header(scope, b"cookie") or "")
+    except CookieError:
+        return None
+    return cookies[COOKIE].value if COOKIE in cookies else None
+
+
+def _not_from_here(scope: Scope) -> Fault | None:
+    """Say why a request to a server without a token is not of this machine."""
+    client = scope.get("client")
+    if client is None or not is_loopback(client[0]):
+        return Fault(
+            403,
+            "not-local",
+            "Asked by another machine",
+            "This server has no token and answers only the machine it runs on.",
+        )
+    if not is_loopback_host(header(scope, b"host")):
+        return Fault(
+            403,
+            "wrong-host",
+            "Asked under another name",
+            "This server has no token and answers only requests to localhost, 127.0.0.1 or [::1]. "
+            "For requests under another name set VOICEGW_TOKEN.",
+        )
+    return None
+
+
+def _is_reading(scope: Scope) -> bool:
+    # a socket is no reading: who opens it may then say anything
+    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")
+
+
+def _is_same_origin(scope: Scope) -> bool:
+    # that an origin is not another one has been looked at before
+    return header(scope, b"origin") is not None or header(scope, b"sec-fetch-site") == "same-origin"
+
+
+def _unknown(scope: Scope) -> Response:
+    """Answer who has shown no token: the login page for a person, a problem for a program."""
+    person = "text/html" in (header(scope, b"accept") or "")
+    if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and person:
+        asked = scope["path"]
+        if query := scope["query_string"].decode("latin-1"):
+            asked = f"{asked}?{query}"
+        return RedirectResponse(
+            f"/login?next={quote(asked, safe='')}", 303, {"cache-control": "no-store"}
+        )
+    answer = problem(
+        scope,
+        Fault(
+            401,
+            "token",
+            "A token is needed",
+            "Send the server's token: `Authorization: Bearer …` (VOICEGW_TOKEN, or `server.token` "
+            "in voicegw.yaml). People log in at /login.",
+            headers={"www-authenticate": 'Bearer realm="voicegw"'},
+        ),
+    )
+    if header(scope, b"hx-request") is not None:
+        answer.headers["hx-redirect"] = "/login"
+    return answer
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending

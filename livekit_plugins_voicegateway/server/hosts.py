@@ -1,0 +1,74 @@
+"""What a request says of its place: the name that it was sent to, and the site that sent it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import Scope
+
+__all__ = ["header", "is_cross_site", "is_loopback", "is_loopback_host", "is_navigation"]
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return a header of a request, or None without it; what stands twice counts as wrong.
+
+    Args:
+        scope: The request.
+        name: In lower case.
+    """
+    values = [value for key, value in scope["headers"] if key == name]
+    if not values:
+        return None
+    return values[0].decode("latin-1") if len(values) == 1 else ""
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address is of this machine alone: ``localhost``, 127.0.0.0/8, ::1."""
+    if address.lower() == "localhost":
+        return True
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found.is_loopback
+
+
+def is_loopback_host(host: str | None) -> bool:
+    """Return whether a ``Host`` header, with a port or without, names this machine."""
+    if not host:
+        return False
+    try:
+        parts = urlsplit(f"//{host}")
+        # the port is looked at too: what is no number raises
+        plain = parts.port is None or parts.port >= 0
+    except ValueError:
+        return False
+    # nothing but a name and a port: no user before it, no path behind it
+    return plain and parts.netloc == host and "@" not in host and is_loopback(parts.hostname or "")
+
+
+def is_cross_site(scope: Scope) -> bool:
+    """Return whether a page of another site makes this request.
+
+    Another port is another site: what runs there is somebody else's. The scheme is not compared,
+    because a proxy before the server may add TLS.
+    """
+    origin = header(scope, b"origin")
+    if origin is not None:
+        scheme, separator, netloc = origin.partition("://")
+        host = (header(scope, b"host") or "").lower()
+        return not (separator and scheme in ("http", "https") and netloc.lower() == host)
+    fetched = header(scope, b"sec-fetch-site")
+    return fetched not in (None, "same-origin", "none") and not is_navigation(scope)
+
+
+def is_navigation(scope: Scope) -> bool:
+    """Return whether a browser asks for a page to show in a tab: a link that somebody followed."""
+    return (
+        scope.get("method") in ("GET", "HEAD")
+        and header(scope, b"sec-fetch-mode") == "navigate"
+        and header(scope, b"sec-fetch-dest") == "document"
+    )
