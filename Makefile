@@ -34,6 +34,7 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

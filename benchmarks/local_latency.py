@@ -37,7 +37,7 @@ from livekit.agents import (
     tts,
     utils,
 )
-from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, FlushSentinel
 
 from livekit import rtc
 from livekit.plugins import openai
@@ -216,7 +216,7 @@ class Timed(Agent):
 
     async def llm_node(
         self, chat_ctx: llm.ChatContext, tools: list[llm.Tool], model_settings: ModelSettings
-    ) -> AsyncIterator[llm.ChatChunk | str]:
+    ) -> AsyncIterator[llm.ChatChunk | str | FlushSentinel]:
         """Let the language model work at its real pace; say a dictated answer in its place."""
         turn = self._ear.turn
         turn.llm_request = time.perf_counter()

@@ -119,7 +119,7 @@ def rows(count: int, seed: int = 1) -> Iterator[UsageRow]:
         modality, provider, model = MODELS[chance.randrange(len(MODELS))]
         status: Status = chance.choices(
             ("completed", "cancelled", "failed", "rejected"), (90, 8, 1.5, 0.5)
-        )[0]  # type: ignore[assignment]
+        )[0]
         known = provider != "acme"
         yield UsageRow(
             id=uuid7(),

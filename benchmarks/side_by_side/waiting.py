@@ -152,7 +152,8 @@ async def loop_lag(
 
 
 async def _lag(call: dict[Modality, Side], seconds: float, at_once: int) -> list[float]:
-    for modality, pace in (("llm", 0.02), ("tts", 0.1)):
+    paces: dict[Modality, float] = {"llm": 0.02, "tts": 0.1}
+    for modality, pace in paces.items():
         plugin = call[modality].plugin
         plugin.events, plugin.pace = 10, pace
     over = asyncio.Event()
