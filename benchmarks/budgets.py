@@ -33,8 +33,10 @@ from zoneinfo import ZoneInfo
 from shared_budget import Outcome, Plan, spend_a_budget
 
 from livekit_plugins_voicegateway.admission import Admission
-from livekit_plugins_voicegateway.budgets import Budget, Budgets, Grant
+from livekit_plugins_voicegateway.budgets import Budget, Hold
 from livekit_plugins_voicegateway.days import Days
+from livekit_plugins_voicegateway.leases import Budgets
+from livekit_plugins_voicegateway.ledger.base import Grant
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.metering.ids import uuid7
 from livekit_plugins_voicegateway.metering.usage import NANOS_PER_DOLLAR, UsageRow
@@ -99,12 +101,12 @@ class Leases:
 
 def measure_admissions(size: Size) -> list[Admissions]:
     """Admit and release against a slice that is large enough."""
-    budget = Budget(PROJECT, DAYS, clock=time.time, ask=lambda: None)
+    budget = Budget(PROJECT, DAYS, clock=time.time, wake=lambda: None)
     _fill(budget)
 
     def admit_and_release() -> None:
-        _, hold = budget.admit(REQUEST)
-        assert hold is not None
+        hold = budget.admit(REQUEST)
+        assert isinstance(hold, Hold)
         hold.release()
 
     hold = budget.untaken()

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livekit_plugins_voicegateway import signals  # noqa: F401  what a refusal is made of: 2 s
-from livekit_plugins_voicegateway.budgets import LEASE_SECONDS
 from livekit_plugins_voicegateway.config import load_config
 from livekit_plugins_voicegateway.gateway import Gateway
+from livekit_plugins_voicegateway.leases import LEASE_SECONDS
 from livekit_plugins_voicegateway.metering.ids import uuid7
 from livekit_plugins_voicegateway.metering.meter import Meter, Request
 from livekit_plugins_voicegateway.metering.usage import NANOS_PER_DOLLAR, Quantities

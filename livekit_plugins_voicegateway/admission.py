@@ -8,11 +8,12 @@ or raise.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .budgets import Answer, Budget, Budgets, Hold, dollars
+from .budgets import Answer, Budget, Hold, dollars
 from .config import LedgerFailureAction
+from .leases import Budgets
 from .log import logger
 from .projects import BudgetAction, Project
 
@@ -25,9 +26,8 @@ LONGEST_WAIT = 0.05
 """Seconds that a request waits for the ledger at most."""
 
 
-@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a request.
+    """What becomes of a request. No dataclass: a frozen one takes as long to make as the decision.
 
     Attributes:
         hold: What it holds of the budget; None when nothing is counted against it.
@@ -35,8 +35,11 @@ class Verdict:
             local fallback serves in its place, where there is one.
     """
 
-    hold: Hold | None = None
-    refused: BudgetRefusal | None = None
+    __slots__ = ("hold", "refused")
+
+    def __init__(self, hold: Hold | None = None, refused: BudgetRefusal | None = None) -> None:
+        self.hold = hold
+        self.refused = refused
 
     @property
     def throttled(self) -> bool:
@@ -66,10 +69,10 @@ class Admission:
         budget = self._budgets.of(project)
         if budget is None:
             return Verdict()
-        answer, hold = budget.admit(nanos)
-        if answer is Answer.WAIT:
+        found = budget.admit(nanos)
+        if found is Answer.WAIT:
             return Verdict(budget.untaken())
-        return self._verdict(budget, answer, hold)
+        return Verdict(found) if isinstance(found, Hold) else self._verdict(budget, found)
 
     async def decide(self, project: Project, nanos: int) -> Verdict:
         """Decide; a burst that has outrun its slice waits for the ledger, `LONGEST_WAIT` at most.
@@ -81,14 +84,10 @@ class Admission:
         budget = self._budgets.of(project)
         if budget is None:
             return Verdict()
-        answer, hold = budget.admit(nanos)
-        deadline = asyncio.get_running_loop().time() + LONGEST_WAIT
-        while answer is Answer.WAIT:
-            if not await _answered(budget, deadline):
-                answer = Answer.UNKNOWN
-                break
-            answer, hold = budget.admit(nanos)
-        return self._verdict(budget, answer, hold)
+        found = budget.admit(nanos)
+        if found is Answer.WAIT:
+            found = await _admitted_in_time(budget, nanos)
+        return Verdict(found) if isinstance(found, Hold) else self._verdict(budget, found)
 
     def extended(self, project: Project, hold: Hold | None, nanos: int) -> Verdict:
         """Decide about the next second of a running stream, without waiting."""
@@ -96,11 +95,11 @@ class Admission:
             return self.decide_now(project, nanos)
         budget = self._budgets.of(project)
         if budget is None:
-            return Verdict()
-        answer = hold.extend(nanos)
-        if answer in (Answer.ADMITTED, Answer.WAIT):
+            return Verdict(hold)  # the limit is gone; what was held is let go of at the end
+        found = hold.extend(nanos)
+        if isinstance(found, Hold) or found is Answer.WAIT:
             return Verdict(hold)
-        verdict = self._verdict(budget, answer, None)
+        verdict = self._verdict(budget, found)
         return verdict if verdict.refused is not None else Verdict(hold)
 
     def check(self, project: Project) -> None:
@@ -113,13 +112,11 @@ class Admission:
         budget = self._budgets.of(project)
         if budget is None or not budget.is_spent:
             return
-        refused = self._verdict(budget, Answer.SPENT, None).refused
+        refused = self._verdict(budget, Answer.SPENT).refused
         if refused is not None:
             raise refused
 
-    def _verdict(self, budget: Budget, answer: Answer, hold: Hold | None) -> Verdict:
-        if answer is Answer.ADMITTED:
-            return Verdict(hold)
+    def _verdict(self, budget: Budget, answer: Answer) -> Verdict:
         project = budget.project
         if answer is Answer.SPENT:
             action: BudgetAction = project.budget_action
@@ -163,14 +160,19 @@ def _refusal(budget: Budget, action: BudgetAction, reason: str) -> BudgetRefusal
     )
 
 
-async def _answered(budget: Budget, deadline: float) -> bool:
-    """Wait for the ledger's answer to this budget; False when the deadline passes first."""
+async def _admitted_in_time(budget: Budget, nanos: int) -> Hold | Answer:
+    """Ask again whenever the ledger has answered, for `LONGEST_WAIT`."""
     loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    budget.on_answer(lambda: loop.call_soon_threadsafe(event.set))
-    try:
-        async with asyncio.timeout_at(deadline):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+    deadline = loop.time() + LONGEST_WAIT
+    in_time = True
+    found: Hold | Answer = Answer.WAIT
+    while found is Answer.WAIT and in_time:
+        event = asyncio.Event()
+        budget.on_answer(partial(loop.call_soon_threadsafe, event.set))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await event.wait()
+        except TimeoutError:
+            in_time = False  # it may have answered all the same, and the loop had other work
+        found = budget.admit(nanos)
+    return Answer.UNKNOWN if found is Answer.WAIT else found

@@ -1,45 +1,25 @@
-"""Budgets: whether a request may spend, decided in memory against a slice of the day's money.
+"""A budget in memory: whether a request may spend, decided against a slice of the day's money.
 
-A process leases slices of what is left of a project's daily budget from the ledger, admits
-requests against its slice without asking anybody, and leases more in the background before the
-slice is used up. `Budget` is the slice in memory; `Budgets` holds one for each project with a
-budget, and exchanges them with the ledger on the recorder's thread.
-
-A request holds what it is expected to cost; while it runs, what it really costs takes the place
-of what it held. So the day's overspend is at most what running requests cost beyond what they
-held, and `overspend` says how much that can be.
+A process leases slices of what is left of a project's daily budget (`leases`) and admits requests
+against its slice without asking anybody. A request holds what it is expected to cost; while it
+runs, what it really costs takes the place of what it held. So the day's overspend is at most what
+running requests cost beyond what they held, and `overspend` says how much that can be.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple
 
 from .days import Days
-from .log import logger
+from .ledger.base import Grant
 from .metering.usage import NANOS_PER_DOLLAR
 from .projects import Project
 
-__all__ = [
-    "Answer",
-    "Budget",
-    "Budgets",
-    "Grant",
-    "Hold",
-    "LeaseLedger",
-    "dollars",
-]
-
-LEASE_SECONDS = 30.0
-"""Life of a lease: what a dead process held comes back after it."""
-
-RENEW_SECONDS = 10.0
-"""Seconds between two renewals of a lease; three may fail before it ends."""
+__all__ = ["Answer", "Budget", "Hold", "Wish", "dollars"]
 
 IDLE_SECONDS = 5.0
 """Seconds without a request after which a slice that nobody needs goes back."""
@@ -47,12 +27,15 @@ IDLE_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 1.0
 """Seconds after which the ledger is asked again whether something has come back."""
 
-SLICE_SHARE = 16
-"""A slice is at most this part of what is left, so that slices shrink as the budget does and
-little is stranded in the hands of idle processes."""
+SLICE_SECONDS = 1.0
+"""A slice lasts about so long at the pace at which the process spends: what a killed process held
+is little, and the ledger is asked about twice in this time."""
 
-NEAR = 0.8
-"""Share of a budget at which it is logged, and the local fallbacks begin to load."""
+SMALLEST_SLICE = 512
+"""A slice is at least this part of the budget, so that a call's next turn finds one."""
+
+_FORGOTTEN = 0.98
+"""What is kept, each second, of the largest request seen: half of it after 35 seconds."""
 
 
 def dollars(nanos: int) -> str:
@@ -62,9 +45,8 @@ def dollars(nanos: int) -> str:
 
 
 class Answer(Enum):
-    """What a budget says to a request."""
+    """Why a budget does not admit a request."""
 
-    ADMITTED = "admitted"
     WAIT = "wait"
     """The slice is too small; the ledger is being asked."""
     SPENT = "spent"
@@ -73,70 +55,65 @@ class Answer(Enum):
     """The ledger does not answer: ``on_ledger_failure`` decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The ledger's answer to a process that asks for money.
+class Wish(NamedTuple):
+    """What a process asks the ledger for; amounts in nano-dollars.
 
     Attributes:
-        granted_nanos: What this process may spend in addition to what it has.
-        settled_nanos: What is recorded as spent for this project and day, by everybody.
-        leased_nanos: What is leased now and not spent yet, by everybody, this grant included.
+        day: The day that it is for.
+        budget: The day's budget.
+        needed: The least that is of use to a request that waits; 0 when none does.
+        comfortable: The least with which the next request of the usual size fits as well.
+        wanted: What the process would spend in the next second or so.
     """
 
-    granted_nanos: int
-    settled_nanos: int
-    leased_nanos: int
+    day: str
+    budget: int
+    needed: int
+    comfortable: int
+    wanted: int
 
 
-class LeaseLedger(Protocol):
-    """The ledger's part of the bargain; each method is one transaction."""
+class _Lease:
+    """Stands for the time in which what is held is covered by the ledger."""
 
-    async def acquire_lease(
-        self,
-        project: str,
-        day: str,
-        owner: str,
-        *,
-        budget_nanos: int,
-        need_nanos: int,
-        want_nanos: int,
-        share: int,
-        expires_at: float,
-    ) -> Grant:
-        """Lease up to ``want_nanos``: at most a ``share``-th of what is left, or ``need_nanos``
-        if that is more, never more than is left. Grants 0 when less than ``need_nanos`` is left.
-        """
+    __slots__ = ("day",)
 
-    async def return_lease(self, project: str, day: str, owner: str, nanos: int) -> None:
-        """Give back ``nanos`` of a lease."""
-
-    async def renew_leases(self, owner: str, expires_at: float) -> None:
-        """Let all leases of ``owner`` live on until ``expires_at``."""
+    def __init__(self, day: str) -> None:
+        self.day = day
 
 
 class Hold:
-    """What one request holds of a budget, and has spent of it. Made by `Budget.admit`."""
+    """What one request holds of a budget, and has spent of it. Made by `Budget.admit`.
 
-    __slots__ = ("_budget", "day", "held", "spent")
+    Attributes:
+        expected: What it may cost before it costs more than it held, in nano-dollars.
+        spent: What it has cost until now, in nano-dollars.
+    """
 
-    def __init__(self, budget: Budget, held: int) -> None:
+    __slots__ = ("_budget", "_lease", "expected", "spent")
+
+    def __init__(self, budget: Budget, expected: int) -> None:
         self._budget = budget
-        self.day = budget.day
-        self.held = held
+        self._lease = budget._lease
+        self.expected = expected
         self.spent = 0
 
-    def roll(self) -> None:
-        """Begin anew when the budget's day has: what was held belonged to yesterday's slice."""
-        if self.day != self._budget.day:
-            self.day, self.held, self.spent = self._budget.day, 0, 0
+    def extend(self, nanos: int) -> Hold | Answer:
+        """Hold ``nanos`` more, for a stream's next second.
 
-    def extend(self, nanos: int) -> Answer:
-        """Hold ``nanos`` more, for a stream's next second."""
+        Returns:
+            The hold itself, or why the budget does not admit it.
+        """
         return self._budget._extend(self, nanos)
 
-    def spend(self, total_nanos: int) -> None:
-        """Note what the request has cost until now, in place of what it held for it."""
-        self._budget._spend(self, total_nanos)
+    def spend(self, total_nanos: int, day: str) -> None:
+        """Note what the request has cost until now, in place of what it held for it.
+
+        Args:
+            total_nanos: What its row says; less than before when an estimate was too high.
+            day: The day of that row. What belongs to another day's budget changes nothing here.
+        """
+        self._budget._spend(self, total_nanos, day)
 
     def release(self) -> None:
         """The request is over, and its cost is noted: let go of what it held beyond that."""
@@ -144,23 +121,39 @@ class Hold:
 
 
 class Budget:
-    """One project's budget of one day, as far as this process has leased it. Thread-safe.
+    """One project's budget, as far as this process has leased it. Thread-safe.
 
     Args:
         project: The project; its ``daily_budget`` may change while calls run.
         days: The calendar of the configured zone.
         clock: Unix time in seconds.
-        ask: Called, from any thread and at most once until answered, when the ledger must be
-            asked for more.
+        wake: Called, from any thread, when the ledger should be asked for more.
+
+    Attributes:
+        project: The project as it is now.
+        day: The day that is being spent.
+        available: What this process may still admit without asking, in nano-dollars; below 0 when
+            requests have cost more than they held.
+        granted: What it has leased today and not given back, in nano-dollars.
+        spent: What its requests have cost today, in nano-dollars.
+        settled_by_all: What everybody had spent today when the ledger was asked last.
+        asking: Whether it waits for the ledger.
+        failed: Whether the ledger could not be asked the last time.
+        near_logged: Whether it was said that the budget is nearly spent.
+        warned: Whether it was said that it is.
     """
 
+    # `available` is granted - (what requests have spent and still hold), kept as one number: most
+    # requests are admitted by one comparison with it and one with the time.
+
     def __init__(
-        self, project: Project, days: Days, *, clock: Callable[[], float], ask: Callable[[], None]
+        self, project: Project, days: Days, *, clock: Callable[[], float], wake: Callable[[], None]
     ) -> None:
         self.project = project
+        self.asking = False
         self._days = days
         self._clock = clock
-        self._ask = ask
+        self._wake = wake
         self._lock = threading.Lock()
         self._waiters: list[Callable[[], object]] = []
         self._begin_day(clock())
@@ -168,40 +161,45 @@ class Budget:
     def _begin_day(self, now: float) -> None:
         self.day = self._days.day_of(now)
         self._day_end = self._days.bounds(self.day)[1]
+        self.available = 0
         self.granted = 0
-        self.slice = 0
         self.spent = 0
-        self.held = 0
-        self.needed = 0
-        self.lease_ends = 0.0
-        self.refused_at: float | None = None
-        self.refused_from: int | None = None
-        self.failed = False
         self.settled_by_all = 0
-        self.last_used = now
-        self.typical = 0
+        self.failed = False
         self.near_logged = False
         self.warned = False
-        self.not_wanted = 0
+        self._lease = _Lease(self.day)
+        self._lease_ends = 0.0
+        self._valid_until = 0.0  # the end of the lease, or of the day if that comes first
+        self._ask_below = 0
+        self._needed = 0
+        self._largest = 0
+        self._largest_at = now
+        self._pace_mark = (now, 0)
+        self._refused_at: float | None = None
+        self._refused_from: int | None = None
+        self._last_used = now
+        self._unwanted = 0
 
     @property
     def limit_nanos(self) -> int:
-        """The day's budget in nano-dollars."""
+        """The day's budget in nano-dollars; 0 when there is none."""
         return self.project.budget_nanos or 0
 
     @property
-    def available(self) -> int:
-        """What this process may still admit without asking, in nano-dollars."""
-        return self.granted - self.spent - self.held
+    def is_limited(self) -> bool:
+        """Whether the project has a budget; it may be taken away while calls run."""
+        return self.project.daily_budget is not None
 
     @property
     def is_spent(self) -> bool:
-        """Whether the ledger has said that nothing is left today."""
+        """Whether the ledger has said that nothing is left today. Asks it again if so."""
         with self._lock:
-            now = self._clock()
-            if now >= self._day_end:
-                self._begin_day(now)
-            return self.refused_from is not None or self.limit_nanos == 0
+            self._turn_day(self._clock())
+            spent = self.is_limited and (self._refused_from is not None or not self.limit_nanos)
+        if spent:
+            self.ask()
+        return spent
 
     @property
     def resets_at(self) -> float:
@@ -213,91 +211,129 @@ class Budget:
         """What everybody has spent today as far as this process knows, in nano-dollars."""
         return max(self.settled_by_all, self.spent)
 
-    def admit(self, nanos: int) -> tuple[Answer, Hold | None]:
+    def admit(self, nanos: int) -> Hold | Answer:
         """Ask to spend ``nanos``; decided in memory.
 
         Args:
             nanos: What the request is expected to cost; a free one is always admitted.
 
         Returns:
-            The answer, and what the request holds when it is admitted.
+            What the request holds when it is admitted, else why it is not.
         """
         with self._lock:
             now = self._clock()
-            if now >= self._day_end:
-                self._begin_day(now)
-            self.last_used = now
-            self.typical = max(nanos, self.typical - self.typical // 8)
-            answer = self._take(nanos, now)
-            hold = Hold(self, nanos) if answer is Answer.ADMITTED else None
-        self._ask_if_needed(answer)
-        return answer, hold
+            left = self.available - nanos
+            if left >= 0 and now < self._valid_until:
+                self.available = left
+                self._last_used = now
+                if nanos > self._largest:
+                    self._note_largest(nanos)
+                found: Hold | Answer = Hold(self, nanos)
+            else:
+                found = self._take(nanos, now) or Hold(self, nanos)
+                left = -1
+        # the slice is asked for again before it is used up: at half of it
+        if left < self._ask_below and not self.asking:
+            self.ask()
+        return found
 
     def untaken(self) -> Hold:
         """A hold of nothing, for a request that goes on without having been admitted: what it
         costs still counts."""
         return Hold(self, 0)
 
-    def _extend(self, hold: Hold, nanos: int) -> Answer:
+    def _extend(self, hold: Hold, nanos: int) -> Hold | Answer:
         with self._lock:
             now = self._clock()
-            if now >= self._day_end:
-                self._begin_day(now)
-            self.last_used = now
-            self.typical = max(nanos, self.typical - self.typical // 8)
-            hold.roll()
             answer = self._take(nanos, now)
-            if answer is Answer.ADMITTED:
-                hold.held += nanos
-        self._ask_if_needed(answer)
-        return answer
+            if answer is None:
+                self._roll(hold, self.day)
+                hold.expected = max(hold.expected, hold.spent) + nanos
+            low = answer is not None or self.available < self._ask_below
+        if low:
+            self.ask()
+        return hold if answer is None else answer
 
-    def _take(self, nanos: int, now: float) -> Answer:
-        if nanos <= 0:
-            return Answer.ADMITTED
-        if self.granted and now >= self.lease_ends:
+    def _take(self, nanos: int, now: float) -> Answer | None:
+        """Take ``nanos`` out of what is available, or say why not."""
+        self._turn_day(now)
+        if self._lease_ends and now >= self._lease_ends:
             # the process slept through the life of its lease: the money may be somebody else's
-            self.granted = self.spent + self.held
+            self._lose_lease()
+        self._last_used = now
+        if nanos > self._largest:
+            self._note_largest(nanos)
+        if nanos <= 0 or not self.is_limited:
+            self.available -= nanos
+            return None
         if self.available >= nanos:
-            self.held += nanos
-            return Answer.ADMITTED
+            self.available -= nanos
+            return None
         if self.limit_nanos == 0:
             return Answer.SPENT
-        if self.refused_from is not None:
-            if nanos >= self.refused_from:
+        if self._refused_from is not None:
+            if nanos >= self._refused_from:
                 return Answer.SPENT
-            self.needed = 0  # a smaller request than those that were refused may still fit
-        self.needed = max(self.needed, nanos)
+            self._needed = 0  # a smaller request than those that were refused may still fit
+        self._needed = max(self._needed, nanos)
         return Answer.UNKNOWN if self.failed else Answer.WAIT
 
-    def _ask_if_needed(self, answer: Answer) -> None:
-        # the slice is asked for again before it is used up: at half of it
-        if answer is not Answer.ADMITTED or self.available < max(self.typical, self.slice // 2):
-            self._ask()
+    def _note_largest(self, nanos: int) -> None:
+        self._largest = nanos
+        self._ask_below = max(self._ask_below, nanos)
 
-    def _spend(self, hold: Hold, total_nanos: int) -> None:
+    def _turn_day(self, now: float) -> None:
+        if now >= self._day_end:
+            self._begin_day(now)
+
+    def _lose_lease(self) -> None:
+        if self.available > 0:
+            self.granted -= self.available
+            self.available = 0
+        self._unwanted = 0
+        self._lease = _Lease(self.day)
+        self._lease_ends = self._valid_until = 0.0
+
+    def _roll(self, hold: Hold, day: str) -> bool:
+        """Bring a hold of an earlier lease up to date; False when ``day`` is not this one."""
+        if day != self.day:
+            return False
+        if hold._lease is not self._lease:
+            if hold._lease.day != day:
+                hold.spent = 0
+            hold.expected = hold.spent  # what it held beyond is covered by nothing any more
+            hold._lease = self._lease
+        return True
+
+    def _spend(self, hold: Hold, total_nanos: int, day: str) -> None:
         with self._lock:
-            hold.roll()
-            more = total_nanos - hold.spent
-            if more <= 0:
-                return
-            freed = min(hold.held, more)
-            hold.held -= freed
-            hold.spent = total_nanos
-            self.held = max(0, self.held - freed)
-            self.spent += more
+            if day != self.day:
+                self._turn_day(self._clock())
+            if self._roll(hold, day):
+                before = max(hold.expected, hold.spent)
+                self.spent += total_nanos - hold.spent
+                hold.spent = total_nanos
+                self.available -= max(hold.expected, total_nanos) - before
 
     def _release(self, hold: Hold) -> None:
         with self._lock:
-            hold.roll()
-            self.held = max(0, self.held - hold.held)
-            hold.held = 0
+            if hold._lease is self._lease and hold.expected > hold.spent:
+                self.available += hold.expected - hold.spent
+            hold.expected = 0
+
+    # what the ledger says
+
+    def ask(self) -> None:
+        """Have the ledger asked for a slice."""
+        if not self.asking:
+            self.asking = True
+            self._wake()
 
     def on_answer(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` once, on the recorder's thread, when the ledger has answered."""
+        """Call ``callback`` once, on another thread, when the ledger has answered."""
         with self._lock:
             self._waiters.append(callback)
-        self._ask()
+        self.ask()
 
     def _answered(self) -> None:
         with self._lock:
@@ -305,6 +341,40 @@ class Budget:
         for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits
                 waiter()
+
+    def wish(self, asked_at: float, now: float) -> Wish | None:
+        """What the ledger should be asked for now; None when it need not be.
+
+        Args:
+            asked_at: Unix time at which it was asked last.
+            now: Unix time.
+        """
+        with self._lock:
+            if not self.asking or not self.is_limited:
+                return None
+            self._turn_day(now)
+            smaller = self._refused_from is not None and 0 < self._needed < self._refused_from
+            patient = (self._refused_at is not None or self.failed) and not smaller
+            if patient and now - asked_at < ASK_AGAIN_SECONDS:
+                # what others give back is worth another try, but not one for each request
+                return None
+            self.asking = False
+            needed = max(0, self._needed - self.available)
+            comfortable = max(needed, self._largest - self.available, 0)
+            limit = self.limit_nanos
+            if now - self._last_used >= IDLE_SECONDS:
+                return Wish(self.day, limit, 0, 0, 0)  # only what the ledger says
+            wanted = max(2 * comfortable, self._pace(now), limit // SMALLEST_SLICE)
+            return Wish(self.day, limit, needed, comfortable, wanted)
+
+    def _pace(self, now: float) -> int:
+        """What the process spends in `SLICE_SECONDS`, by what it did in the last second or more."""
+        since, before = self._pace_mark
+        taken = self.granted - self.available
+        seconds = max(1.0, now - since)
+        if now - since >= 1.0 or now < since:
+            self._pace_mark = (now, taken)
+        return max(0, round((taken - before) / seconds * SLICE_SECONDS))
 
     def granted_by(self, grant: Grant, *, day: str, asked_for: int, expires_at: float) -> None:
         """The ledger has answered.
@@ -316,204 +386,106 @@ class Budget:
             expires_at: Unix time at which the lease ends.
         """
         with self._lock:
-            if day != self.day:
-                return
-            self.failed = False
-            self.granted += grant.granted_nanos
-            self.slice = self.available
-            self.settled_by_all = grant.settled_nanos
-            self.lease_ends = expires_at
-            if grant.granted_nanos < asked_for or grant.settled_nanos >= self.limit_nanos:
-                self.refused_at = self._clock()
-                refused = max(1, self.available + asked_for)
-                if grant.settled_nanos >= self.limit_nanos:
-                    refused = 1
-                self.refused_from = min(refused, self.refused_from or refused)
-            else:
-                self.refused_at = self.refused_from = None
-                self.needed = 0
+            if day == self.day:
+                self._count_in(grant, asked_for, expires_at)
         self._answered()
 
-    def renewed_until(self, expires_at: float) -> None:
-        """The ledger has prolonged the lease."""
-        with self._lock:
-            self.lease_ends = expires_at
+    def _count_in(self, grant: Grant, asked_for: int, expires_at: float) -> None:
+        now = self._clock()
+        if self._lease_ends and now >= self._lease_ends:
+            self._lose_lease()  # it may have ended before the ledger added to it
+        self.failed = False
+        self.granted += grant.granted_nanos
+        self.available += grant.granted_nanos
+        self.settled_by_all = grant.settled_nanos
+        if grant.granted_nanos:
+            self._live_until(expires_at)
+        self._ask_below = max(self._largest, self.available // 2)
+        limit = self.limit_nanos
+        if grant.granted_nanos < asked_for or grant.settled_nanos >= limit:
+            self._refused_at = now
+            refused = 1 if grant.settled_nanos >= limit else max(1, self.available + asked_for)
+            self._refused_from = min(refused, self._refused_from or refused)
+        else:
+            self._refused_at = self._refused_from = None
+            self._needed = 0
 
-    def changed(self, project: Project) -> None:
-        """The project has another budget from now on: what the ledger said is out of date.
+    def _live_until(self, expires_at: float) -> None:
+        self._lease_ends = expires_at
+        self._valid_until = min(expires_at, self._day_end)
 
-        A slice of a larger budget would be spent beyond a lowered one, so it goes back.
+    def renewed(self, days: set[str], expires_at: float) -> None:
+        """The ledger has prolonged what leases were still alive.
+
+        Args:
+            days: The days for which there was one. Without one for today, nothing is left of what
+                was leased: it ended before it was renewed, and may be somebody else's.
+            expires_at: Unix time at which they end now.
         """
         with self._lock:
-            if (project.budget_nanos or 0) < self.limit_nanos and self.available > 0:
-                self.not_wanted += self.available
-                self.granted -= self.available
-            self.project = project
-            self.refused_at = self.refused_from = None
-            self.near_logged = False
-            # what is leased was a slice of the old budget: it goes back, and is asked for anew
-            unused = max(0, self.available)
-            self.not_wanted += unused
-            self.granted -= unused
-        self._ask()
+            if self.day in days:
+                self._live_until(expires_at)
+            else:
+                self._lose_lease()
 
     def not_answered(self) -> None:
         """The ledger could not be asked."""
         with self._lock:
-            self.failed = True
+            self.asking = self.failed = True  # it is asked again, without anybody's request
         self._answered()
 
-    def surplus(self, now: float) -> int:
-        """What goes back to the ledger: nobody has needed it for a while, or nobody may."""
-        with self._lock:
-            surplus, self.not_wanted = self.not_wanted, 0
-            if self.granted and now - self.last_used >= IDLE_SECONDS and self.available > 0:
-                surplus += self.available
-                self.granted -= self.available
-            return surplus
+    def changed(self, project: Project) -> None:
+        """The project is this from now on: with another budget, with none, or otherwise changed.
 
-
-class Budgets:
-    """The budgets of this process, and their exchange with the ledger.
-
-    Args:
-        days: The calendar of the configured zone.
-        owner: Id of this process among those that lease.
-        clock: Unix time in seconds.
-        wake: Called, from any thread, when `exchange` should run now.
-    """
-
-    def __init__(
-        self,
-        days: Days,
-        owner: str,
-        *,
-        clock: Callable[[], float] = time.time,
-        wake: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._days = days
-        self._owner = owner
-        self._clock = clock
-        self._wake = wake
-        self._budgets: dict[str, Budget] = {}
-        self._lock = threading.Lock()
-        self._asking: set[str] = set()
-        self._asked_at: dict[str, float] = {}
-        self._renewed_at = 0.0
-        self.on_near: Callable[[Project], None] = lambda _: None
-
-    def of(self, project: Project) -> Budget | None:
-        """The budget of a project; None when it has no limit. The first call asks for a slice."""
-        if project.daily_budget is None:
-            return None
-        budget = self._budgets.get(project.id)
-        if budget is None:
-            with self._lock:
-                budget = self._budgets.get(project.id)
-                if budget is None:
-                    budget = Budget(
-                        project, self._days, clock=self._clock, ask=self._asker(project.id)
-                    )
-                    self._budgets[project.id] = budget
-            self._asker(project.id)()
-        return budget
-
-    def update(self, project: Project) -> None:
-        """A project was changed while calls run."""
-        budget = self._budgets.get(project.id)
-        if budget is None:
-            return
-        if project.daily_budget is None:
-            del self._budgets[project.id]  # its lease ends by itself
-        else:
-            budget.changed(project)
-
-    @property
-    def active(self) -> bool:
-        """Whether there are leases to be kept alive."""
-        return bool(self._budgets)
-
-    async def exchange(self, ledger: LeaseLedger) -> None:
-        """Ask for what is needed, keep leases alive, give back what is not needed.
-
-        Runs on the recorder's thread. Never raises: a ledger that fails is noted, and
-        ``on_ledger_failure`` decides what becomes of requests.
+        When the budget is another, what the ledger said of the old one is out of date. A slice of
+        a larger budget would be spent beyond a lowered one, so it goes back.
         """
-        now = self._clock()
-        try:
-            if now - self._renewed_at >= RENEW_SECONDS and self._budgets:
-                ends = now + LEASE_SECONDS
-                await ledger.renew_leases(self._owner, ends)
-                self._renewed_at = now
-                for budget in self._budgets.values():
-                    budget.renewed_until(ends)
-            for budget in list(self._budgets.values()):
-                surplus = budget.surplus(now)
-                if surplus:
-                    await ledger.return_lease(budget.project.id, budget.day, self._owner, surplus)
-                if self._should_ask(budget, now):
-                    await self._acquire(budget, ledger, now)
-        except Exception as e:
-            self.fail(e)
+        with self._lock:
+            before, self.project = self.project, project
+            if before.daily_budget == project.daily_budget:
+                return
+            if not self.is_limited or before.daily_budget is None:
+                self._give_back_all()
+            elif self.limit_nanos < (before.budget_nanos or 0):
+                self._give_back()
+            self._refused_at = self._refused_from = None
+            self.near_logged = self.warned = False
+        self.ask()
+        self._answered()
 
-    def fail(self, error: BaseException) -> None:
-        """The ledger cannot be asked: tell everybody who waits."""
-        logger.debug("the ledger does not answer for budgets: %s", error)
-        for budget in list(self._budgets.values()):
-            self._asking.discard(budget.project.id)
-            budget.not_answered()
+    def give_back_all(self) -> None:
+        """The process ends: whatever it has leased goes back."""
+        with self._lock:
+            self._give_back_all()
 
-    def _asker(self, project_id: str) -> Callable[[], None]:
-        def ask() -> None:
-            if project_id not in self._asking:
-                self._asking.add(project_id)
-                self._wake()
+    def _give_back_all(self) -> None:
+        # with what running requests hold: the ledger has no more of this process than was granted
+        unwanted = self._unwanted + self.granted
+        self._lose_lease()
+        self.granted = self.available = 0
+        self._pace_mark = (self._clock(), 0)
+        self._unwanted = unwanted
 
-        return ask
+    def _give_back(self) -> None:
+        if self.available > 0:
+            self._unwanted += self.available
+            self.granted -= self.available
+            self.available = 0
 
-    def _should_ask(self, budget: Budget, now: float) -> bool:
-        project_id = budget.project.id
-        asked_at = self._asked_at.get(project_id, 0.0)
-        if project_id not in self._asking:
-            return False
-        smaller = budget.refused_from is not None and 0 < budget.needed < budget.refused_from
-        if (budget.refused_at is not None or budget.failed) and not smaller:
-            # what others give back is worth another try, but not one for each request
-            return now - asked_at >= ASK_AGAIN_SECONDS
-        return True
+    def unwanted(self, now: float) -> tuple[str, int]:
+        """What is to go back to the ledger, and of which day: nobody has needed it for a while, or
+        nobody may. Tells the same until `returned` is called, or the lease has ended."""
+        with self._lock:
+            self._turn_day(now)
+            if now - self._largest_at >= 1.0:
+                self._largest = round(self._largest * _FORGOTTEN ** (now - self._largest_at))
+                self._largest_at = now
+            if now - self._last_used >= IDLE_SECONDS:
+                self._give_back()
+            return self.day, self._unwanted
 
-    async def _acquire(self, budget: Budget, ledger: LeaseLedger, now: float) -> None:
-        project_id = budget.project.id
-        self._asking.discard(project_id)
-        self._asked_at[project_id] = now
-        day = budget.day
-        available = budget.available  # less than nothing where a request cost more than it held
-        # never below one request: the next one of the usual size should fit as well
-        need = max(0, max(budget.needed, budget.typical) - available)
-        grant = await self._ask(budget, ledger, need, now)
-        if grant.granted_nanos < need and budget.needed < budget.typical:
-            need = max(0, budget.needed - available)
-            grant = await self._ask(budget, ledger, need, now)
-        budget.granted_by(grant, day=day, asked_for=need, expires_at=now + LEASE_SECONDS)
-        limit = budget.limit_nanos
-        if limit and not budget.near_logged and grant.settled_nanos >= limit * NEAR:
-            budget.near_logged = True
-            logger.warning(
-                "project %r has spent %.0f %% of today's budget of %s",
-                project_id,
-                100 * grant.settled_nanos / limit,
-                dollars(limit),
-            )
-            self.on_near(budget.project)
-
-    async def _ask(self, budget: Budget, ledger: LeaseLedger, need: int, now: float) -> Grant:
-        return await ledger.acquire_lease(
-            budget.project.id,
-            budget.day,
-            self._owner,
-            budget_nanos=budget.limit_nanos,
-            need_nanos=need,
-            want_nanos=max(2 * need, budget.limit_nanos // SLICE_SHARE),
-            share=SLICE_SHARE,
-            expires_at=now + LEASE_SECONDS,
-        )
+    def returned(self, day: str, nanos: int) -> None:
+        """The ledger has taken back ``nanos`` of a day."""
+        with self._lock:
+            if day == self.day:
+                self._unwanted = max(0, self._unwanted - nanos)

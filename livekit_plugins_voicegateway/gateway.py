@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
-from .budgets import Budgets
 from .config import Config, load_config
 from .errors import UnpricedModelError
+from .leases import Budgets, LeaseThread
 from .log import logger
 from .metering.ids import uuid7
 from .metering.meter import Meter, RefusedMeter, Request
@@ -82,13 +82,13 @@ class Gateway:
         owner = new_id()
         rows = RowBuilder(self.prices, new_id=new_id, day_of=days.day_of, owner=owner)
         self.expectations = rows.expectations
-        self.budgets = Budgets(days, owner, clock=clock, wake=self._hurry)
+        self.budgets = Budgets(days, owner, clock=clock, wake=self._wake_leases)
+        self.leases = LeaseThread(self.budgets, self._open_ledger_for_leases)
         self.budgets.on_near = self._on_near
         self.admission = Admission(self.budgets, tracking.on_ledger_failure)
         self.recorder = Recorder(
             self._open_ledger,
             rows,
-            budgets=self.budgets if tracking.enabled else None,
             day_of=days.day_of,
             day_start=lambda day: days.bounds(day)[0],
             clock=clock,
@@ -223,17 +223,23 @@ class Gateway:
             return False
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write all usage and end the recorder; blocks for ``timeout`` seconds at most."""
-        self.recorder.close(timeout)
+        """Write all usage, give back all leases, and end both threads.
 
-    def _hurry(self) -> None:
+        Args:
+            timeout: Seconds that it blocks at most.
+        """
+        deadline = time.monotonic() + timeout
+        self.recorder.close(timeout)  # first: what is written is paid out of the leases
+        self.leases.close(max(0.0, deadline - time.monotonic()))
+
+    def _wake_leases(self) -> None:
         if self.config.cost_tracking.enabled:
-            self.recorder.hurry()
+            self.leases.wake()
 
     def _on_near(self, project: Project) -> None:
         if project.budget_action == "throttle":
-            # not on the recorder's thread: importing a model's library takes seconds, and leases
-            # have to be renewed meanwhile
+            # not on this thread: importing a model's library takes seconds, and leases have to be
+            # renewed meanwhile
             threading.Thread(
                 target=self._prewarm_fallbacks,
                 args=(project,),
@@ -271,6 +277,11 @@ class Gateway:
                 spec.route.requested,
             )
         return bool(missing)
+
+    async def _open_ledger_for_leases(self) -> Ledger:
+        from .ledger import open_ledger
+
+        return await open_ledger(self.config.database_url, clock=self.clock)
 
     async def _open_ledger(self) -> Ledger:
         # here and not at import: only a process that records needs a database driver

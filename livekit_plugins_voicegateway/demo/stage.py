@@ -62,7 +62,7 @@ class Stage:
         assert price is not None
         listening = price.cost(Quantities(audio_seconds=seconds)) or 0
         budget = Decimal(spent + listening) / NANOS_PER_DOLLAR
-        self.gateway.budgets.update(replace(project, daily_budget=budget))
+        self.gateway.budgets.changed(replace(project, daily_budget=budget))
         return budget
 
     async def settle(self) -> None:

@@ -8,24 +8,21 @@ answers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from ..metering.usage import Modality, Status, UsageRow
-from .monitoring import Monitoring
 from .projects import ManagedProjects
-
-if TYPE_CHECKING:
-    from ..budgets import Grant
 
 __all__ = [
     "STALE_AFTER",
     "CallLatency",
     "CallLine",
     "CostLine",
+    "Grant",
     "Grouping",
     "Ledger",
     "Mismatch",
@@ -239,7 +236,22 @@ class TotalsCheck(NamedTuple):
     mismatches: list[Mismatch]
 
 
-class Ledger(Monitoring, ManagedProjects, ABC):
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The ledger's answer to a process that asks for money.
+
+    Attributes:
+        granted_nanos: What this process may spend in addition to what it has.
+        settled_nanos: What is recorded as spent for this project and day, by everybody.
+        leased_nanos: What is leased now and not spent yet, by everybody, this grant included.
+    """
+
+    granted_nanos: int
+    settled_nanos: int
+    leased_nanos: int
+
+
+class Ledger(ManagedProjects, ABC):
     """Where usage is kept. Every method raises `LedgerError` when the database fails it.
 
     A ledger belongs to the event loop and the process that opened it.
@@ -302,7 +314,7 @@ class Ledger(Monitoring, ManagedProjects, ABC):
 
     async def housekeeping(self, *, retention_days: int, today: str) -> None:
         """Do what whoever opens a ledger for writing owes it: close stale rows, delete old ones,
-        old alerts, and the leases of dead processes and past days.
+        and the leases of dead processes and past days.
 
         Args:
             retention_days: Days that single requests are kept, beside today.
@@ -312,7 +324,6 @@ class Ledger(Monitoring, ManagedProjects, ABC):
         await self.delete_dead_leases(today)
         first_kept = date.fromisoformat(today) - timedelta(days=retention_days)
         await self.delete_usage_before(first_kept.isoformat())
-        await self.delete_alerts_before(first_kept.isoformat())
 
     @abstractmethod
     async def budget_status(self, project: str, day: str) -> tuple[int, int]:
@@ -355,6 +366,10 @@ class Ledger(Monitoring, ManagedProjects, ABC):
             share: It gets at most one ``share``-th of what is left, or what it needs if that is
                 more.
             expires_at: Unix time at which its whole lease ends, unless it is renewed before.
+
+        Raises:
+            LedgerError: Also when others keep changing what is left faster than this process can
+                ask for a part of it; then nothing is known.
         """
 
     @abstractmethod
@@ -362,10 +377,13 @@ class Ledger(Monitoring, ManagedProjects, ABC):
         """Give back ``nanos`` of a lease; all of it when it is not more than that."""
 
     @abstractmethod
-    async def renew_leases(self, owner: str, expires_at: float) -> None:
+    async def renew_leases(self, owner: str, expires_at: float) -> Collection[tuple[str, str]]:
         """Let all leases of ``owner`` that have not expired live on until ``expires_at``.
 
         One that has expired stays so: what it held may be in somebody else's hands.
+
+        Returns:
+            Project and day of each lease that lives on.
         """
 
     @abstractmethod
@@ -387,10 +405,6 @@ class Ledger(Monitoring, ManagedProjects, ABC):
     @abstractmethod
     async def has_project(self, project: str) -> bool:
         """Return whether anything was ever recorded for a project."""
-
-    @abstractmethod
-    async def version(self) -> int:
-        """Return a number that is another one after anybody else has written anything; cheap."""
 
     @abstractmethod
     async def rows(

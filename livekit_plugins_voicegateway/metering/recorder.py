@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..log import logger
 from .meter import Meter
@@ -29,9 +29,6 @@ INTERVAL = 0.2
 
 REFRESH = 0.7
 """Seconds after which the row of a running stream is written again."""
-
-IDLE_ROUND = 1.0
-"""Seconds between two rounds while nothing runs but leases have to be kept."""
 
 HEARTBEAT = 10.0
 """Seconds after which an open row is written even if nothing changed, to show that it lives."""
@@ -63,20 +60,6 @@ class RowSink(Protocol):
         """Close the ledger."""
 
 
-class BudgetExchange(Protocol):
-    """The budgets of the process, as far as the recorder knows them."""
-
-    @property
-    def active(self) -> bool:
-        """Whether there are leases to be kept alive."""
-
-    async def exchange(self, ledger: Any) -> None:
-        """Ask the ledger for what is needed, and give back what is not; must not raise."""
-
-    def fail(self, error: BaseException) -> None:
-        """The ledger cannot be asked."""
-
-
 @dataclass(slots=True)
 class _Running:
     meter: Meter
@@ -95,7 +78,6 @@ class Recorder:
         day_start: Unix time at which a calendar day begins.
         clock: Unix time in seconds.
         monotonic: Seconds that never step.
-        budgets: Exchanges its leases with the ledger in each round.
     """
 
     def __init__(
@@ -107,10 +89,8 @@ class Recorder:
         day_start: Callable[[str], float],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        budgets: BudgetExchange | None = None,
     ) -> None:
         self._open_sink = open_sink
-        self._budgets = budgets
         self._rows = rows
         self._day_of = day_of
         self._day_start = day_start
@@ -142,17 +122,13 @@ class Recorder:
         if self._thread is None:
             self._start()
 
-    def hurry(self) -> None:
-        """Do the next round now: somebody waits for it."""
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run ``job`` on the recorder's thread soon, for work that must not block a call."""
+        self._jobs.append(job)
         self._hurry.set()
         self._wake.set()
         if self._thread is None:
             self._start()
-
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run ``job`` on the recorder's thread soon, for work that must not block a call."""
-        self._jobs.append(job)
-        self.hurry()
 
     def flush(self) -> Future[bool]:
         """Write everything that is known now.
@@ -199,8 +175,7 @@ class Recorder:
         with asyncio.Runner() as runner:
             while not self._stopping:
                 if not self._running and not self._waiting and not self._tickets:
-                    keeping = self._budgets is not None and self._budgets.active
-                    self._wake.wait(IDLE_ROUND if keeping else None)
+                    self._wake.wait()
                 self._hurry.wait(INTERVAL)
                 self._hurry.clear()
                 self._wake.clear()
@@ -225,7 +200,6 @@ class Recorder:
             while self._jobs:
                 self._jobs.popleft()()
             self._collect(everything=bool(tickets))
-            await self._exchange_leases()  # first: a request may be waiting for it
             await self._write(force=bool(tickets))
         except Exception:
             logger.exception("VoiceGateway's recorder failed; it will try again")
@@ -271,7 +245,7 @@ class Recorder:
             return
         hold = running.meter.hold
         if hold is not None:
-            hold.spend(row.cost_nanos or 0)
+            hold.spend(row.cost_nanos or 0, row.day)
             if row.status != "open":
                 hold.release()
         running.written, running.written_at = row, tick
@@ -311,17 +285,6 @@ class Recorder:
         if self._failing:
             self._failing = False
             logger.info("VoiceGateway's ledger is back: %d waiting rows written", len(rows))
-
-    async def _exchange_leases(self) -> None:
-        if self._budgets is None or not self._budgets.active:
-            return
-        try:
-            if self._sink is None:
-                self._sink = await self._open_sink()
-        except Exception as e:
-            self._budgets.fail(e)
-        else:
-            await self._budgets.exchange(self._sink)
 
     def _bound(self) -> None:
         excess = len(self._waiting) - WAITING_ROWS

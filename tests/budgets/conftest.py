@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from one_ledger import Clock, OneLedger
 
 from livekit_plugins_voicegateway.demo.local_models import LocalModels, find_local_models
 from livekit_plugins_voicegateway.local.engines import close_engines
@@ -25,3 +26,13 @@ def local_models() -> Iterator[LocalModels]:
         pytest.skip(reason)
     yield found
     close_engines()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger() -> OneLedger:
+    return OneLedger()

@@ -39,7 +39,7 @@ def silence(seconds: float) -> Samples:
 def set_budget(gateway: Gateway, dollars: str) -> None:
     """Change the budget of the project ``prod`` while its calls run."""
     project = gateway.project("prod")
-    gateway.budgets.update(dataclasses.replace(project, daily_budget=Decimal(dollars)))
+    gateway.budgets.changed(dataclasses.replace(project, daily_budget=Decimal(dollars)))
 
 
 @dataclass

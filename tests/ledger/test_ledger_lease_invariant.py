@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 from support.usage_rows import NOON, usage_row
 
-from livekit_plugins_voicegateway.budgets import Grant
+from livekit_plugins_voicegateway.ledger.base import Grant
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 
@@ -219,7 +219,9 @@ class Leases(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def renew(self, owner: str) -> None:
-        self.run(self.ledger.renew_leases(owner, self.now + LIFE))
+        renewed = self.run(self.ledger.renew_leases(owner, self.now + LIFE))
+        alive = {account for account, of in self.leases if of == owner and self.live(account, of)}
+        assert set(renewed) == alive
         for (account, of), lease in list(self.leases.items()):
             if lease.expires_at <= self.now:
                 del self.leases[account, of]

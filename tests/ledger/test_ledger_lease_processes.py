@@ -13,8 +13,7 @@ from typing import Any
 
 from support.usage_rows import DAY, NOON, in_process, start_process, usage_row
 
-from livekit_plugins_voicegateway.budgets import Grant
-from livekit_plugins_voicegateway.ledger.base import Ledger, RowFilter
+from livekit_plugins_voicegateway.ledger.base import Grant, Ledger, RowFilter
 from livekit_plugins_voicegateway.ledger.migrate import create
 from livekit_plugins_voicegateway.ledger.queries import load_migrations
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger

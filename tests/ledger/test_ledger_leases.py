@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support.usage_rows import DAY, NOON, usage_row
 
-from livekit_plugins_voicegateway.budgets import Grant, LeaseLedger
 from livekit_plugins_voicegateway.errors import LedgerError
-from livekit_plugins_voicegateway.ledger.base import Ledger
+from livekit_plugins_voicegateway.leases import LeaseLedger
+from livekit_plugins_voicegateway.ledger.base import Grant, Ledger
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 
 BUDGET = 1_000
@@ -119,6 +119,34 @@ async def test_what_others_took_while_a_process_made_up_its_mind_is_not_granted(
     async with SqliteLedger(path, clock=TakesItBetween()) as other:
         assert await acquire(other, want=100) == Grant(30, 0, 1000)
     assert await status(ledger) == (0, 1000)
+
+
+async def test_a_process_that_others_are_always_ahead_of_is_told_so_and_not_refused(
+    path: Path,
+) -> None:
+    class OthersComeAndGo:
+        """The time; whenever somebody looks, others have given back, and then taken again."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def __call__(self) -> float:
+            self.asked += 1
+            shell = sqlite3.connect(path)
+            shell.execute("DELETE FROM leases")
+            if self.asked % 2 == 0:
+                shell.execute(
+                    "INSERT INTO leases (project, day, owner, amount_nanos, expires_at) "
+                    "VALUES ('prod', ?, 'b', 1000, ?)",
+                    (DAY, NOON + LIFE),
+                )
+            shell.commit()
+            shell.close()
+            return NOON
+
+    async with SqliteLedger(path, clock=OthersComeAndGo()) as ledger:
+        with pytest.raises(LedgerError, match="'prod' 50 times"):
+            await acquire(ledger, want=100)
 
 
 async def test_a_budget_of_nothing_grants_nothing(ledger: Ledger) -> None:
@@ -252,7 +280,8 @@ async def test_a_lease_that_is_renewed_lives_on(ledger: Ledger, clock: Any) -> N
     await acquire(ledger, want=300, project="staging")
     await acquire(ledger, "b", want=100)
     clock.now = NOON + 10
-    await ledger.renew_leases("a", NOON + 10 + LIFE)
+    renewed = await ledger.renew_leases("a", NOON + 10 + LIFE)
+    assert sorted(renewed) == [("prod", DAY), ("staging", DAY)]
     clock.now = NOON + LIFE
     assert await status(ledger) == (0, 300)
     assert await status(ledger, project="staging") == (0, 300)
@@ -261,7 +290,7 @@ async def test_a_lease_that_is_renewed_lives_on(ledger: Ledger, clock: Any) -> N
 async def test_a_lease_that_has_expired_is_not_renewed(ledger: Ledger, clock: Any) -> None:
     await acquire(ledger, want=300)
     clock.now = NOON + LIFE
-    await ledger.renew_leases("a", NOON + LIFE + LIFE)
+    assert list(await ledger.renew_leases("a", NOON + LIFE + LIFE)) == []
     assert await status(ledger) == (0, 0)
 
 

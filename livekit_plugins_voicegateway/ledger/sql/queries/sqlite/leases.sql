@@ -47,10 +47,11 @@ UPDATE leases SET amount_nanos = max(0, amount_nanos - :nanos)
 WHERE project = :project AND day = :day AND owner = :owner;
 
 -- renew_leases --
--- Lets the live leases of an owner live on. An expired one is gone for good: what it held may be
--- in somebody else's hands.
+-- Lets the live leases of an owner live on, and says which those are. An expired one is gone for
+-- good: what it held may be in somebody else's hands.
 UPDATE leases SET expires_at = :expires_at
-WHERE owner = :owner AND expires_at > :now;
+WHERE owner = :owner AND expires_at > :now
+RETURNING project, day;
 
 -- any_dead_lease --
 -- One row when there is a lease that nobody renews, or one of a day before :day.
