@@ -20,9 +20,11 @@ from .projects import DEFAULT_PROJECT, Fallback, Project
 from .provider_options import ProviderOptions, normalise_ollama_url
 
 if TYPE_CHECKING:
+    from .alerts.endpoint import Endpoint
     from .pricing.spec import PriceSpec
 
 __all__ = [
+    "Alerts",
     "Config",
     "CostTracking",
     "Fallback",
@@ -33,6 +35,8 @@ __all__ = [
     "database_problem",
     "load_config",
     "normalise_ollama_url",
+    "webhook_problem",
+    "webhook_secret_problem",
     "write_starter",
 ]
 
@@ -94,6 +98,49 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Alerts:
+    """``alerts``: who is told when money runs out, a price is unknown or the ledger fails.
+
+    Attributes:
+        webhook_text: The address as in the file; None to tell nobody. Ask `endpoint`.
+        secret_text: What messages are signed with, as in the file.
+        env: Environment variables that both are filled from.
+    """
+
+    webhook_text: Template | None = field(default=None, repr=False)
+    secret_text: Template = field(
+        default=Template("${VOICEGW_WEBHOOK_SECRET:-}", "alerts.secret", "", 0), repr=False
+    )
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where alerts go; None when nobody is told.
+
+        Raises:
+            UnsetVariableError: It needs an environment variable that is not set.
+            ConfigError: What a variable holds is no address, or no secret.
+        """
+        url = self.webhook_text.fill(self.env) if self.webhook_text is not None else ""
+        if self.webhook_text is None or not url:
+            return None
+        from .alerts.endpoint import Endpoint
+
+        secret = self.secret_text.fill(self.env)
+        wrong = [
+            problem
+            for problem in (
+                webhook_problem(url, self.webhook_text),
+                webhook_secret_problem(secret, self.secret_text),
+            )
+            if problem is not None
+        ]
+        if wrong:
+            raise ConfigError(self.webhook_text.source, wrong)
+        return Endpoint(url, secret)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration. ``Config()`` is what there is without a file.
 
@@ -107,6 +154,7 @@ class Config:
         pricing: The top-level rates by model.
         cost_tracking: What is metered.
         server: Where ``voicegw serve`` listens.
+        alerts: Who is told when money runs out.
         database_text: The ledger's URL as in the file; None for the default. Ask `database_url`.
         env: Environment variables, for what is resolved when it is asked for.
         days: The calendar of `timezone`.
@@ -123,6 +171,7 @@ class Config:
     pricing: Mapping[str, tuple[PriceSpec, ...]] = field(default_factory=dict)
     cost_tracking: CostTracking = field(default_factory=CostTracking)
     server: Server = field(default_factory=Server)
+    alerts: Alerts = field(default_factory=Alerts)
     database_text: Template | None = field(default=None, repr=False)
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
     days: Days = field(init=False, repr=False, compare=False)
@@ -254,6 +303,37 @@ def database_problem(url: str, text: Template | None = None) -> ConfigProblem | 
         found = f"a URL that begins with {scheme}://"
     if text is None:
         return ConfigProblem("VOICEGW_DATABASE_URL", found, expected)
+    return ConfigProblem(text.key_path, found, expected, text.line)
+
+
+def webhook_problem(url: str, text: Template) -> ConfigProblem | None:
+    """Return what is wrong with a webhook's address, or None. Shows no more than the scheme.
+
+    Args:
+        url: The address, variables filled in.
+        text: Where it stands.
+    """
+    from .alerts.endpoint import url_problem
+
+    found = url_problem(url)
+    if found is None:
+        return None
+    return ConfigProblem(text.key_path, found, "https://hooks.example.com/…", text.line)
+
+
+def webhook_secret_problem(secret: str, text: Template) -> ConfigProblem | None:
+    """Return what is wrong with a webhook's secret, or None. Shows nothing of it.
+
+    Args:
+        secret: The secret, variables filled in.
+        text: Where it stands.
+    """
+    from .alerts.endpoint import secret_problem
+
+    found = secret_problem(secret)
+    if found is None:
+        return None
+    expected = "whsec_ and base64, or a text without whsec_"
     return ConfigProblem(text.key_path, found, expected, text.line)
 
 

@@ -7,19 +7,22 @@ docs/configuration.md says the same to people, and a test compares the two.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 from zoneinfo import ZoneInfo
 
 from ..config import (
+    Alerts,
     Config,
     CostTracking,
     LedgerFailureAction,
     Server,
     UnpricedAction,
     database_problem,
+    webhook_problem,
+    webhook_secret_problem,
 )
 from ..errors import ConfigProblem, UnsetVariableError, did_you_mean
 from ..projects import DEFAULT_PROJECT, PROJECT_ID, BudgetAction, Fallback, Project
@@ -44,6 +47,7 @@ SCHEMA: Final[Mapping[str, tuple[str, ...]]] = {
         "fallback",
         "pricing",
         "cost_tracking",
+        "alerts",
         "server",
     ),
     "database": ("url",),
@@ -59,6 +63,7 @@ SCHEMA: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "fallback": MODALITIES,
     "cost_tracking": ("enabled", "unpriced", "on_ledger_failure", "retention_days"),
+    "alerts": ("webhook", "secret"),
     "server": ("host", "port", "token"),
 }
 """Every mapping of the file with fixed keys, by its path, and those keys."""
@@ -104,6 +109,7 @@ def read_config(
         fallback=fallback,
         pricing=_pricing(reading, top.entries.get("pricing"), "pricing"),
         cost_tracking=_cost_tracking(reading, top.entries.get("cost_tracking")),
+        alerts=_alerts(reading, top.entries.get("alerts")),
         server=_server(reading, top.entries.get("server")),
         database_text=_database(reading, top.entries.get("database")),
         env=env,
@@ -322,6 +328,41 @@ def _cost_tracking(reading: Reading, entry: Entry | None) -> CostTracking:
             "retention_days", default.retention_days, lowest=1, highest=36_500
         ),
     )
+
+
+def _alerts(reading: Reading, entry: Entry | None) -> Alerts:
+    section = reading.section(entry, "alerts", SCHEMA["alerts"], secret=True)
+    return Alerts(
+        webhook_text=_filled(
+            section, "webhook", "a URL such as https://hooks.example.com/…", webhook_problem
+        ),
+        secret_text=_filled(
+            section, "secret", 'a text in quotes, or "" for none', webhook_secret_problem
+        )
+        or Alerts().secret_text,
+        env=reading.env,
+    )
+
+
+def _filled(
+    section: Section,
+    key: str,
+    expected: str,
+    problem_of: Callable[[str, Template], ConfigProblem | None],
+) -> Template | None:
+    """Return a text that may be a secret, checked if what it needs is set."""
+    entry = section.entries.get(key)
+    text = section.reading.template(entry, section.at(key), expected) if entry else None
+    if text is None:
+        return None
+    try:
+        filled = text.fill(section.reading.env)
+    except UnsetVariableError:
+        return text  # reported when it is needed
+    problem = problem_of(filled, text) if filled else None
+    if problem is not None:
+        section.reading.problem(problem.key_path, problem.line, problem.found, problem.expected)
+    return text
 
 
 def _server(reading: Reading, entry: Entry | None) -> Server:

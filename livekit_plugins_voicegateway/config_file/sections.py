@@ -81,9 +81,11 @@ class Reading:
         self.wrong(entry, path, expected, secret=secret)
         return {}
 
-    def section(self, entry: Entry | None, path: str, keys: Sequence[str]) -> Section:
+    def section(
+        self, entry: Entry | None, path: str, keys: Sequence[str], *, secret: bool = False
+    ) -> Section:
         """Return a mapping with these keys and no other."""
-        entries = self.mapping(entry, path, f"a mapping with {', '.join(keys)}")
+        entries = self.mapping(entry, path, f"a mapping with {', '.join(keys)}", secret=secret)
         for key, value in entries.items():
             if key not in keys:
                 # what is near is not looked for once the list is full: it takes its time

@@ -139,6 +139,14 @@ WRONG = [
     ),
     ("cost_tracking: {retention_days: 0}", "cost_tracking.retention_days", "0", "1 to 36500"),
     ("cost_tracking: {retention_days: 1.5}", "cost_tracking.retention_days", "1.5", "whole"),
+    ("alerts: https://host/x", "alerts", "a text", "a mapping with webhook"),
+    ("alerts: {webhok: https://host/x}", "alerts.webhok", "", "mean 'webhook'"),
+    ("alerts: {webhook: 5}", "alerts.webhook", "a number", "a URL such as https://"),
+    ("alerts: {webhook: host/x}", "alerts.webhook", "no URL", "https://"),
+    ("alerts: {webhook: 'ftp://host/x'}", "alerts.webhook", "begins with ftp://", "https://"),
+    ("alerts: {webhook: 'http:///x'}", "alerts.webhook", "without a host", "https://"),
+    ("alerts: {secret: 12345}", "alerts.secret", "a number", "in quotes"),
+    ("alerts: {secret: whsec_1}", "alerts.secret", "no base64", "whsec_ and base64"),
     ("server: {port: 0}", "server.port", "the number 0", "1 to 65535"),
     ("server: {port: 65536}", "server.port", "the number 65536", "1 to 65535"),
     ("server: {port: 1e30}", "server.port", "the number 1e30", "1 to 65535"),
@@ -327,6 +335,25 @@ class TestSecrets:
             load(content, {"KEY": "sk-secret"})
         assert "secret" not in str(caught.value)
         assert "secret" not in repr(caught.value.problems)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "alerts: T0KEN",
+            "alerts: https://T0KEN@host",
+            "alerts: [T0KEN]",
+            "alerts: {webhook: T0KEN}",
+            "alerts: {webhook: 'ftp://user:T0KEN@host/T0KEN'}",
+            "alerts: {webhook: 'https:///T0KEN', secret: 'whsec_T0KEN!'}",
+            "alerts: {webhook: '${KEY}', secret: 'whsec_${KEY}'}",
+        ],
+    )
+    def test_neither_address_nor_secret_of_alerts_is_in_a_message(
+        self, load: Load, content: str
+    ) -> None:
+        with pytest.raises(ConfigError) as caught:
+            load(content, {"KEY": "T0KEN!"})
+        assert "T0KEN" not in str(caught.value)
 
 
 def test_a_file_that_may_not_be_read_says_why(tmp_path: Path) -> None:

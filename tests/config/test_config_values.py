@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from livekit_plugins_voicegateway.config import Config, Fallback, load_config
-from livekit_plugins_voicegateway.errors import UnknownProjectError
+from livekit_plugins_voicegateway.errors import UnknownProjectError, UnsetVariableError
 
 Load = Callable[..., Config]
 
@@ -180,6 +180,41 @@ def test_cost_tracking_and_server_are_what_the_file_says(load: Load) -> None:
 def test_the_token_is_the_variables_when_the_file_has_none(load: Load) -> None:
     assert load("server: {port: 1}", env={"VOICEGW_TOKEN": "t0k"}).server.token == "t0k"
     assert load("server: {token: ''}", env={"VOICEGW_TOKEN": "t0k"}).server.token is None
+
+
+def test_alerts_go_where_the_file_says(load: Load) -> None:
+    endpoint = load(
+        "alerts: {webhook: 'https://me:${PASSWORD}@hooks.example.com/x', secret: s3cret}",
+        env={"PASSWORD": "p4ss"},
+    ).alerts.endpoint
+    assert endpoint is not None
+    assert (endpoint.url, endpoint.secret) == ("https://me:p4ss@hooks.example.com/x", "s3cret")
+
+
+def test_the_secret_of_alerts_is_the_variables_when_the_file_has_none(load: Load) -> None:
+    text, env = "alerts: {webhook: 'http://host'}", {"VOICEGW_WEBHOOK_SECRET": "s3cret"}
+    endpoint, unsigned = load(text, env=env).alerts.endpoint, load(text).alerts.endpoint
+    assert endpoint is not None
+    assert unsigned is not None
+    assert (endpoint.secret, unsigned.secret) == ("s3cret", "")
+
+
+@pytest.mark.parametrize("text", ["", "alerts: {}", "alerts: {webhook: ''}"])
+def test_nobody_is_told_without_a_webhook(load: Load, text: str) -> None:
+    assert load(text).alerts.endpoint is None
+
+
+def test_neither_address_nor_secret_of_alerts_is_in_a_repr(load: Load) -> None:
+    config = load("alerts: {webhook: 'http://host/T0KEN', secret: s3cret}")
+    for shown in (repr(config), repr(config.alerts), repr(config.alerts.endpoint)):
+        assert "T0KEN" not in shown
+        assert "s3cret" not in shown
+
+
+def test_a_variable_of_alerts_is_looked_at_when_it_is_needed(load: Load) -> None:
+    config = load("alerts: {webhook: 'https://${HOOK}'}")
+    with pytest.raises(UnsetVariableError, match=r"alerts\.webhook needs .* HOOK"):
+        _ = config.alerts.endpoint
 
 
 @pytest.mark.parametrize("empty", ["", " ~", " {}", "   # all of it commented out"])
