@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..log import logger
@@ -47,6 +48,8 @@ class Guards:
             # uvicorn cancels what is still open some seconds after it was told to end
             if not answering.started:
                 raise
+        except ClientDisconnect:
+            return
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if answering.started:

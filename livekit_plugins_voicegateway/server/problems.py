@@ -17,18 +17,23 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Scope
 
 from ..errors import (
     InvalidQueryError,
     LedgerError,
+    NotManagedError,
+    ProjectExistsError,
     QueryProblem,
+    SecretKeyError,
     UnknownCallError,
     UnknownModelError,
     UnknownProjectError,
     VoiceGatewayError,
 )
 from ..log import logger
+from .parameters import wrong_parameters
 
 __all__ = [
     "MEDIA_TYPE",
@@ -141,16 +146,32 @@ def handle_problems(app: FastAPI) -> None:
 
     async def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request.scope))})
         return problem(request.scope, _fault_of_http(request.scope, error))
 
     async def of_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return problem(request.scope, _fault_of(InvalidQueryError(_wrong_fields(error))))
+        wrong = [*_wrong_fields(error), *wrong_parameters(request)]
+        return problem(request.scope, _fault_of(InvalidQueryError(wrong)))
 
     app.add_exception_handler(Fault, of_fault)
     app.add_exception_handler(VoiceGatewayError, of_ours)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_validation)
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Return the methods that a path takes; Starlette names those of one route only."""
+    taken = [
+        method
+        for method in ("GET", "POST", "PATCH", "DELETE")
+        if any(
+            route.matches({**scope, "method": method})[0] is Match.FULL
+            for route in app.router.routes
+        )
+    ]
+    return ["HEAD", *taken] if "GET" in taken else taken
 
 
 def _fault_of(error: VoiceGatewayError) -> Fault:
@@ -166,6 +187,13 @@ def _fault_of(error: VoiceGatewayError) -> Fault:
             )
         case UnknownProjectError():
             return Fault(404, "unknown-project", "No such project", str(error))
+        case ProjectExistsError():
+            return Fault(409, "project-exists", "There is a project with this id", str(error))
+        case NotManagedError():
+            return Fault(409, "not-managed", "The project is not managed here", str(error))
+        case SecretKeyError():
+            wrong = QueryProblem("providers", "keys", str(error))
+            return _fault_of(InvalidQueryError([wrong]))
         case UnknownCallError():
             return Fault(404, "unknown-call", "No such call", str(error))
         case UnknownModelError():
@@ -203,8 +231,8 @@ def _wrong_fields(error: RequestValidationError) -> list[QueryProblem]:
     return [
         QueryProblem(
             ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0]),
-            _shown(found.get("input")),
-            found["msg"],
+            "nothing" if found["type"] == "missing" else _shown(found.get("input")),
+            "a value" if found["type"] == "missing" else found["msg"],
         )
         for found in error.errors()
     ]

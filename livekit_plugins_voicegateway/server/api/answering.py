@@ -12,9 +12,10 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from ...errors import InvalidQueryError, QueryProblem, did_you_mean
+from ...errors import InvalidQueryError
 from ...reports import LARGEST_PAGE, Reports
 from ..backend import Backend, backend_of
+from ..parameters import wrong_parameters
 
 __all__ = ["LARGEST_QUANTITY", "Asked", "Limit", "Question", "choice", "number", "text"]
 
@@ -35,7 +36,7 @@ class Question:
     def __init__(self, request: Request, backend: Annotated[Backend, Depends(backend_of)]) -> None:
         self.request = request
         self.backend = backend
-        self.problems = _wrong_parameters(request)
+        self.problems = wrong_parameters(request)
 
     @property
     def reports(self) -> Reports:
@@ -105,21 +106,3 @@ Limit = Annotated[
     Query(description="How many at most."),
 ]
 """What is no whole number goes on as it is: the reports refuse it together with everything else."""
-
-
-def _wrong_parameters(request: Request) -> list[QueryProblem]:
-    """Name the parameters that a route does not have, and those that are given twice."""
-    given = request.query_params.multi_items()
-    if not given:
-        return []
-    known = [field.alias for field in request.scope["route"].dependant.query_params]
-    names = [name for name, _ in given]
-    problems = []
-    for name in dict.fromkeys(names):
-        if name not in known:
-            near = did_you_mean(name, known).rstrip(".")
-            expected = f"one of the parameters {', '.join(known)}" if known else "no parameter"
-            problems.append(QueryProblem(name[:60], "an unknown parameter", f"{expected}{near}"))
-        elif names.count(name) > 1:
-            problems.append(QueryProblem(name, f"{names.count(name)} values", "one"))
-    return problems

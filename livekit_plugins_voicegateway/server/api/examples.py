@@ -204,6 +204,52 @@ _PRICE: Final[dict[str, Any]] = {
     },
 }
 
+_DELETION: Final = {
+    "project_id": "support",
+    "name": "Support line",
+    "daily_budget": 20.0,
+    "budget_action": "throttle",
+    "provider_keys": {"openai": ["api_key"]},
+    "requests": 3,
+    "unpriced_requests": 0,
+    "cost": 0.013,
+    "live_requests": 0,
+}
+
+_CHANGES: Final = {
+    "changes": [
+        {
+            "id": 2,
+            "at": "2026-05-31T09:12:44.120Z",
+            "front": "http",
+            "who": None,
+            "action": "changed",
+            "project_id": "support",
+            "fields": ["daily_budget"],
+            "before": {"daily_budget": 20.0},
+            "after": {"daily_budget": 35.5},
+        }
+    ]
+}
+
+_MANAGED: Final = {
+    **_PROJECT,
+    "project_id": "support",
+    "name": "Support line",
+    "description": "",
+    "daily_budget": 20.0,
+    "tags": ["production"],
+    "source": "managed",
+    "providers": [],
+    "today": {
+        "cost": 0.0,
+        "requests": 0,
+        "unpriced_requests": 0,
+        "remaining": 20.0,
+        "state": "ok",
+    },
+}
+
 EXAMPLES: Final[Mapping[str, object]] = {
     "costs": _COSTS,
     "logs": _LOGS,
@@ -212,6 +258,10 @@ EXAMPLES: Final[Mapping[str, object]] = {
     "verify": _VERIFY,
     "projects": _PROJECTS,
     "project": _PROJECT,
+    "create_project": _MANAGED,
+    "update_project": _MANAGED,
+    "delete_project": _DELETION,
+    "changes": _CHANGES,
     "prices": _PRICES,
     "price": _PRICE,
     "health": {"status": "ok", "version": "1.0.0", "ledger": "ok"},

@@ -20,12 +20,13 @@ __all__ = ["PROBLEM_SCHEMA", "problems", "schema"]
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
 
 _REASONS: Final = {
+    400: "The body is no JSON.",
     401: "No token, or a wrong one.",
     403: "Asked by another site, or under another name than the server's.",
     404: "There is no such thing.",
     409: "It collides with what is there.",
     413: "The body is too large.",
-    415: "The body is no JSON.",
+    415: "The body is of another type than JSON.",
     422: "Values that cannot be; `errors` names every one of them.",
     503: "The ledger does not answer; `Retry-After` says when to come again.",
 }
