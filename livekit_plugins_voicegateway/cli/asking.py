@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..ledger import Ledger
     from ..reports import Reports
 
-__all__ = ["ask", "ask_prices", "nothing_recorded"]
+__all__ = ["ask", "ask_ledger", "ask_prices", "nothing_recorded"]
 
 Answer = TypeVar("Answer")
 
@@ -36,17 +37,25 @@ def ask(
         VoiceGatewayError: The configuration is wrong, the ledger cannot be read, or the question
             cannot be answered.
     """
+    from ..reports import Reports
+
+    return ask_ledger(path, lambda config, ledger: question(Reports(config, ledger)))
+
+
+def ask_ledger(
+    path: Path | None, question: Callable[[Config, Ledger], Awaitable[Answer]]
+) -> tuple[Config, Answer]:
+    """Ask something of the ledger that is no report; arguments, answer and errors as `ask`."""
     import asyncio
 
     from ..config import load_config
     from ..ledger import make_ledger
-    from ..reports import Reports
 
     config = load_config(path)
 
     async def answer() -> Answer:
         async with make_ledger(config.database_url, read_only=True) as ledger:
-            return await question(Reports(config, ledger))
+            return await question(config, ledger)
 
     return config, asyncio.run(answer())
 

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
-__all__ = ["clean", "complain", "emit", "emit_json", "prepare_streams", "waiting"]
+__all__ = [
+    "clean",
+    "complain",
+    "emit",
+    "emit_json",
+    "has_reader",
+    "prepare_streams",
+    "reader_left",
+    "waiting",
+]
 
 _ERROR_HANDLER: Final = "voicegw"
 
@@ -98,6 +107,33 @@ def waiting(why: str) -> Iterator[None]:
             _write(sys.stderr, "\r\x1b[K")
 
 
+def reader_left(stream: TextIO) -> None:
+    """Let what is still to be written to ``stream`` go nowhere, because its reader has gone.
+
+    The interpreter flushes once more when it ends, and would complain.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def has_reader(stream: TextIO) -> bool:
+    """Return whether somebody may still read what is written to ``stream``.
+
+    A pipe tells before anything is written to it; where it does not, the next write does.
+    """
+    import select
+
+    if not hasattr(select, "poll"):
+        return True
+    asked = select.poll()
+    try:
+        asked.register(stream.fileno(), 0)
+    except (OSError, ValueError):
+        return True
+    return not any(event & (select.POLLERR | select.POLLNVAL) for _, event in asked.poll(0))
+
+
 def clean(text: str) -> str:
     """Return ``text`` on one line, without what would steer a terminal.
 
@@ -117,10 +153,7 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        # the interpreter flushes once more when it ends, and would complain
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        reader_left(stream)
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
 from ..metering.usage import Modality, Status, UsageRow
+from .passages import Passages
 from .projects import ManagedProjects
 
 __all__ = [
@@ -251,7 +252,7 @@ class Grant:
     leased_nanos: int
 
 
-class Ledger(ManagedProjects, ABC):
+class Ledger(ManagedProjects, Passages, ABC):
     """Where usage is kept. Every method raises `LedgerError` when the database fails it.
 
     A ledger belongs to the event loop and the process that opened it.

@@ -37,6 +37,7 @@ from .queries import load_queries
 from .row_codec import decode_row, encode_rows
 from .sqlite_connection import SqliteConnection, Value
 from .sqlite_errors import explain
+from .sqlite_passages import SqlitePassages
 from .sqlite_projects import SqliteManagedProjects
 from .times import from_iso, to_iso
 
@@ -62,7 +63,7 @@ _NEWEST: Final = Position("~", "")
 """Sorts after every time: the start of a list that is sorted newest first."""
 
 
-class SqliteLedger(SqliteManagedProjects, Ledger):
+class SqliteLedger(SqliteManagedProjects, SqlitePassages, Ledger):
     """A ledger in one file of this machine.
 
     Args:

@@ -86,6 +86,24 @@ print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
     assert done.stderr == "[]\n"
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_export_imports_nothing_heavy_and_no_prices(full: Book, form: str) -> None:
+    program = f"""
+import sys
+from livekit_plugins_voicegateway.cli import main
+try:
+    main(["export", "--format", {form!r}])
+except SystemExit as left:
+    assert left.code == 0, left.code
+print([name for name in {(*HEAVY, *UNASKED, "pyarrow")!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout
+    assert done.stderr == "[]\n"
+
+
 UNASKED = ("livekit_plugins_voicegateway.pricing.book", "difflib")
 """What only questions about prices, or faults, have a use for."""
 
