@@ -147,8 +147,16 @@ class STT(stt.STT[Any]):
 
     @property
     def capabilities(self) -> stt.STTCapabilities:
-        """Capabilities of the plugin that serves, as they are now."""
-        return self._delegates.served.instance.capabilities
+        """Capabilities of the plugin that serves, as they are now.
+
+        Whether it streams is said of the chosen one: a session asks that once, and adapts to it
+        (voice/agent.py), and a fallback that streams gives back to a plugin that may not.
+        """
+        capabilities = self._delegates.served.instance.capabilities
+        streaming = self._delegates.current().instance.capabilities.streaming
+        if capabilities.streaming == streaming:
+            return capabilities
+        return dataclasses.replace(capabilities, streaming=streaming)
 
     @property
     def metrics_metadata(self) -> MetricsMetadata:

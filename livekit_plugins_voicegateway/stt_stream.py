@@ -135,9 +135,9 @@ class RecognizeStream(stt.RecognizeStream):
 
     @start_time_offset.setter
     def start_time_offset(self, value: float) -> None:
-        self._first_offset = self._offset = value
         if self._inner is not None:
             self._inner.start_time_offset = value
+        self._first_offset = self._offset = value
 
     @property
     def start_time(self) -> float:
