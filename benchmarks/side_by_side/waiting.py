@@ -134,8 +134,8 @@ async def loop_lag(
 ) -> Quantiles:
     """How late the event loop is for others while it carries many calls, the sides taking turns.
 
-    A call pushes a frame every 50 ms for as long as it lasts; meanwhile the agent thinks for 0.2 s,
-    speaks for 1 s and listens for 0.3 s, again and again.
+    A call pushes a frame every 50 ms for as long as it lasts; meanwhile the agent thinks for a
+    tenth of a turn, speaks for half of it and listens for a little, again and again.
 
     Args:
         calls: For each side the synthetic STT, LLM and TTS.
@@ -152,16 +152,19 @@ async def loop_lag(
 
 
 async def _lag(call: dict[Modality, Side], seconds: float, at_once: int) -> list[float]:
-    paces: dict[Modality, float] = {"llm": 0.02, "tts": 0.1}
+    paces: dict[Modality, float] = {"llm": 0.01 * seconds, "tts": 0.05 * seconds}
     for modality, pace in paces.items():
         plugin = call[modality].plugin
         plugin.events, plugin.pace = 10, pace
     over = asyncio.Event()
-    spread = random.Random(at_once)
+    chance = random.Random(at_once)
+    lead = 0.75 * seconds  # in which the calls begin
+    pause = 0.15 * seconds
     tasks = [
-        asyncio.create_task(_hold_call(call, over, spread.uniform(0, 1.5))) for _ in range(at_once)
+        asyncio.create_task(_hold_call(call, over, chance.uniform(0, lead), pause))
+        for _ in range(at_once)
     ]
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(lead)
     late = []
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -173,7 +176,9 @@ async def _lag(call: dict[Modality, Side], seconds: float, at_once: int) -> list
     return late
 
 
-async def _hold_call(call: dict[Modality, Side], over: asyncio.Event, begins_after: float) -> None:
+async def _hold_call(
+    call: dict[Modality, Side], over: asyncio.Event, begins_after: float, pause: float
+) -> None:
     await asyncio.sleep(begins_after)
     async with transcription(call["stt"].model) as ear:
         listening = asyncio.create_task(_listen(ear, over))
@@ -184,7 +189,7 @@ async def _hold_call(call: dict[Modality, Side], over: asyncio.Event, begins_aft
                 speech.push_text("Good day.")
                 speech.end_input()
                 await drain(speech)
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(pause)
         await listening
 
 
