@@ -261,8 +261,10 @@ class SynthesizeStream(tts.SynthesizeStream):
             return
         self._pushed_text += token
         if self._inner is not None:
+            taken = len(self._inner._input_buffer)
             self._inner.push_text(token)
-            self._attempts.push(token)
+            if len(self._inner._input_buffer) > taken:  # it drops what follows a flush
+                self._attempts.push(token)
 
     def flush(self) -> None:
         """Mark the end of the current segment."""
