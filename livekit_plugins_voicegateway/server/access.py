@@ -118,7 +118,7 @@ class Access:
                     "server's own pages may.",
                 ),
             )
-        if self._sessions is None or scope["path"] in OPEN_PATHS:
+        if self._sessions is None or is_open(scope["path"]):
             return None
         return None if self._is_known(scope) else _unknown(scope)
 
@@ -134,6 +134,11 @@ class Access:
         # a cookie is sent by the browser and not by a page's own doing: a change needs the
         # browser's word that a page of ours makes it
         return _is_reading(scope) or _is_same_origin(scope)
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path needs no token."""
+    return path in OPEN_PATHS
 
 
 def session_of(scope: Scope) -> str | None:

@@ -103,7 +103,7 @@ async def _serve(app: FastAPI, listener: socket.socket, started: Callable[[], No
             # nobody's word for who asks and by which scheme
             proxy_headers=False,
             timeout_graceful_shutdown=_GRACE,
-            ws="websockets-sansio",
+            ws="none",
         ),
         started,
     )

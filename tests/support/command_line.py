@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from livekit_plugins_voicegateway.config import load_config
+from livekit_plugins_voicegateway.config import Config, load_config
 from livekit_plugins_voicegateway.ledger import make_ledger, open_ledger
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 from livekit_plugins_voicegateway.reports import Reports
@@ -81,10 +81,10 @@ def zone_of_noon() -> str:
 
 
 class Book:
-    """Writes rows to the ledger of the configuration in the working directory."""
+    """Writes rows to a ledger: that of the configuration in the working directory, by default."""
 
-    def __init__(self) -> None:
-        self.config = load_config()
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or load_config()
         self.now = time.time()
 
     def row(self, *, ago: float = 60.0, **changes: Any) -> UsageRow:
