@@ -277,7 +277,7 @@ class RecognizeStream(stt.RecognizeStream):
         assert self._recent is not None
         old, request_id = self._inner, self._meter.request.request_id
         self._finish("completed")
-        self._delegate = delegate
+        before, self._delegate = self._delegate, delegate
         self._meter = self._new_meter(
             dataclasses.replace(self._delegates.request(delegate), request_id=request_id)
         )
@@ -292,7 +292,7 @@ class RecognizeStream(stt.RecognizeStream):
         logger.info(
             "project %r: %s goes on with %s",
             delegate.project.id,
-            self._chosen.spec.route.requested,
+            before.spec.route.requested,
             delegate.spec.route.requested,
         )
         if old is not None:
@@ -377,10 +377,12 @@ class RecognizeStream(stt.RecognizeStream):
         if meter.request == before.request and meter.keyterms == before.keyterms:
             return
         hold, inner = before.hold, self._inner
+        waiting = unsent_seconds(inner) if inner is not None else 0.0
         self._finish("completed")
         self._meter = meter
         self._meter.hold = hold
         if inner is not None:
+            self._meter.push(waiting)  # it is sent from now on
             self._meter.unsent_seconds = lambda: unsent_seconds(inner)
         self._meter.connected()
         self._delegates.gateway.track(self._meter)
