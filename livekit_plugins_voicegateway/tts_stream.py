@@ -182,7 +182,7 @@ class ChunkedStream(tts.ChunkedStream):
     """A synthesis of a whole text: the delegate's stream, metered on its way through."""
 
     _tts_request_span_name: ClassVar[str] = "voicegateway_tts"
-    # the delegate's own request span nests under ours
+    # the delegate's own request span, made before ours and beside it, has the attempts
     _tts_attempt_span_name: ClassVar[str | None] = None
 
     def __init__(
@@ -231,7 +231,7 @@ class SynthesizeStream(tts.SynthesizeStream):
     """A synthesis of text as it comes: the delegate's stream, metered on its way through."""
 
     _tts_request_span_name: ClassVar[str] = "voicegateway_tts"
-    # the delegate's own request span nests under ours
+    # the delegate's own request span, made before ours and beside it, has the attempts
     _tts_attempt_span_name: ClassVar[str | None] = None
 
     def __init__(
