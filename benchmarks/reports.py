@@ -111,12 +111,17 @@ def rows(count: int, seed: int = 1) -> Iterator[UsageRow]:
     now = time.time()
     step = DAYS * 86_400 / count
     room = project = ""
+    models = MODELS[:3]
     for number in range(count):
         started_at = now - DAYS * 86_400 + number * step
         if number % CALL == 0:
             room = f"call-{number // CALL:07}"
             project = chance.choices(PROJECTS, (40, 20, 10, 10, 8, 6, 4, 2))[0]
-        modality, provider, model = MODELS[chance.randrange(len(MODELS))]
+            models = tuple(
+                chance.choice([model for model in MODELS if model[0] == modality])
+                for modality in ("stt", "llm", "tts")
+            )
+        modality, provider, model = models[number % 3]
         status: Status = chance.choices(
             ("completed", "cancelled", "failed", "rejected"), (90, 8, 1.5, 0.5)
         )[0]
