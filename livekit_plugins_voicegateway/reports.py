@@ -36,6 +36,21 @@ from .errors import InvalidQueryError, QueryProblem, UnknownCallError, UnknownPr
 from .ledger.base import CostLine, Position, RowFilter, Totals
 from .ledger.times import to_iso
 from .metering.usage import Modality, Quantities, Status
+from .overview import (
+    FORECAST_DAYS,
+    LATENCY_SAMPLE,
+    ChargesAnswer,
+    LatencyAnswer,
+    LiveAnswer,
+    OverviewAnswer,
+    charge_entries,
+    day_spends,
+    days_until,
+    forecast,
+    latency_entries,
+    live_answer,
+    totals_since,
+)
 from .periods import PERIODS, parse_period
 from .receipts import call_receipts, turn_entries
 
@@ -48,6 +63,12 @@ __all__ = ["LARGEST_PAGE", "Reports"]
 
 LARGEST_PAGE: Final = 1000
 """Items that a page of a list holds at most."""
+
+_LIVE_SHOWN: Final = 20
+"""Requests that run now, of all those that are counted, that an answer has."""
+
+_LATELY: Final = 30
+"""Days of which charges and latencies are taken, today included."""
 
 
 class Reports:
@@ -230,6 +251,71 @@ class Reports:
         if not receipts:
             raise UnknownCallError(room)
         return {**receipts[0], "turns": turn_entries(await self._ledger.call_turns(room))}
+
+    async def overview(self, days: int = 14) -> OverviewAnswer:
+        """Say where everything stands: today, its forecast, this month, the days, what runs.
+
+        Args:
+            days: Days whose spend is given by project, today included; 1 to 366.
+        """
+        if not (type(days) is int and 1 <= days <= 366):
+            raise InvalidQueryError(
+                [QueryProblem("days", _shown(days), "a whole number from 1 to 366")]
+            )
+        now = self._clock()
+        today = self._config.days.day_of(now)
+        start, end = self._config.days.bounds(today)
+        month = f"{today[:7]}-01"
+        shown = days_until(today, days)
+        first = min(month, shown[0], days_until(today, FORECAST_DAYS + 1)[0])
+        lines = await self._ledger.daily_costs(first, today)
+        return {
+            "timezone": self._config.timezone.key,
+            "currency": "USD",
+            "resets_at": to_iso(end),
+            "today": totals_entry(totals_since(today, lines)),
+            "month": totals_entry(totals_since(month, lines)),
+            "forecast": forecast(today, (now - start) / (end - start), lines),
+            "days": shown,
+            "by_project_and_day": day_spends(shown, lines),
+            "live": await self.live(),
+            "projects": (await self.projects())["projects"],
+        }
+
+    async def live(self, project: str | None = None) -> LiveAnswer:
+        """Say what runs now, without what processes that are gone have left open.
+
+        Args:
+            project: Id of a project; None for all.
+        """
+        counts = await self._ledger.live_counts(project)
+        rows = await self._ledger.live_rows(project, limit=_LIVE_SHOWN) if counts else []
+        return live_answer(counts, [log_entry(row) for row in rows])
+
+    async def latency(self, project: str | None = None) -> LatencyAnswer:
+        """Say how long the latest requests to each model of late waited for their first result.
+
+        Args:
+            project: Id of a project; None for all.
+        """
+        first = days_until(self._today(), _LATELY)[0]
+        lines = await self._ledger.latencies(first, project, sample=LATENCY_SAMPLE)
+        return {"project": project, "latency": latency_entries(lines)}
+
+    async def charges(self, project: str | None = None) -> ChargesAnswer:
+        """Say what was charged for each model of late, and at which price.
+
+        Args:
+            project: Id of a project; None for all.
+        """
+        today = self._today()
+        first = days_until(today, _LATELY)[0]
+        lines = await self._ledger.charges(first, project)
+        return {"from": first, "to": today, "currency": "USD", "charges": charge_entries(lines)}
+
+    def resets_at(self) -> str:
+        """Return when today ends and budgets begin anew, ISO 8601."""
+        return to_iso(self._config.days.bounds(self._today())[1])
 
     async def verify(self) -> VerifyAnswer:
         """Compare all totals with the sum of the requests; reads every request."""

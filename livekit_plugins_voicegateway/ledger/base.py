@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
 from ..metering.usage import Modality, Status, UsageRow
+from .monitoring import Monitoring
+from .overview import Watching
 from .passages import Passages
 from .projects import ManagedProjects
 
@@ -252,7 +254,7 @@ class Grant:
     leased_nanos: int
 
 
-class Ledger(ManagedProjects, Passages, ABC):
+class Ledger(Passages, Watching, Monitoring, ManagedProjects, ABC):
     """Where usage is kept. Every method raises `LedgerError` when the database fails it.
 
     A ledger belongs to the event loop and the process that opened it.
@@ -315,7 +317,7 @@ class Ledger(ManagedProjects, Passages, ABC):
 
     async def housekeeping(self, *, retention_days: int, today: str) -> None:
         """Do what whoever opens a ledger for writing owes it: close stale rows, delete old ones,
-        and the leases of dead processes and past days.
+        old alerts, and the leases of dead processes and past days.
 
         Args:
             retention_days: Days that single requests are kept, beside today.
@@ -325,6 +327,7 @@ class Ledger(ManagedProjects, Passages, ABC):
         await self.delete_dead_leases(today)
         first_kept = date.fromisoformat(today) - timedelta(days=retention_days)
         await self.delete_usage_before(first_kept.isoformat())
+        await self.delete_alerts_before(first_kept.isoformat())
 
     @abstractmethod
     async def budget_status(self, project: str, day: str) -> tuple[int, int]:
@@ -406,6 +409,10 @@ class Ledger(ManagedProjects, Passages, ABC):
     @abstractmethod
     async def has_project(self, project: str) -> bool:
         """Return whether anything was ever recorded for a project."""
+
+    @abstractmethod
+    async def version(self) -> int:
+        """Return a number that is another one after anybody else has written anything; cheap."""
 
     @abstractmethod
     async def rows(

@@ -37,6 +37,8 @@ from .queries import load_queries
 from .row_codec import decode_row, encode_rows
 from .sqlite_connection import SqliteConnection, Value
 from .sqlite_errors import explain
+from .sqlite_monitoring import SqliteMonitoring
+from .sqlite_overview import SqliteWatching
 from .sqlite_passages import SqlitePassages
 from .sqlite_projects import SqliteManagedProjects
 from .times import from_iso, to_iso
@@ -63,7 +65,7 @@ _NEWEST: Final = Position("~", "")
 """Sorts after every time: the start of a list that is sorted newest first."""
 
 
-class SqliteLedger(SqliteManagedProjects, SqlitePassages, Ledger):
+class SqliteLedger(SqlitePassages, SqliteWatching, SqliteMonitoring, SqliteManagedProjects, Ledger):
     """A ledger in one file of this machine.
 
     Args:
@@ -220,6 +222,10 @@ class SqliteLedger(SqliteManagedProjects, SqlitePassages, Ledger):
 
     async def has_project(self, project: str) -> bool:
         return bool((await self._fetch("has_project", {"project": project}))[0][0])
+
+    async def version(self) -> int:
+        ((version,),) = await self._fetch("data_version")
+        return int(version)
 
     async def rows(
         self, wanted: RowFilter, *, limit: int, before: Position | None = None

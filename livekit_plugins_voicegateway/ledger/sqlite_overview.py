@@ -1,0 +1,71 @@
+"""What a SQLite ledger answers to those who watch it; `SqliteLedger` is one of these."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .base import STALE_AFTER, Totals
+from .overview import ChargeLine, DayLine, LatencyLine, LiveLine, Watching
+from .times import to_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..metering.usage import UsageRow
+    from .sqlite_connection import Value
+
+__all__ = ["SqliteWatching"]
+
+
+class SqliteWatching(Watching):
+    """The part of `SqliteLedger` that those who watch it ask."""
+
+    _clock: Callable[[], float]
+
+    @abstractmethod
+    async def _fetch(
+        self, query: str, parameters: Mapping[str, Value] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Ask a query by its name."""
+
+    @abstractmethod
+    async def rows_with_ids(self, ids: Sequence[str]) -> list[UsageRow]:
+        """Return the requests with these ids, newest first."""
+
+    async def daily_costs(
+        self, first_day: str, last_day: str, project: str | None = None
+    ) -> list[DayLine]:
+        found = await self._fetch(
+            "daily_costs", {"first_day": first_day, "last_day": last_day, "project": project}
+        )
+        return [DayLine._make((*line[:2], Totals(*line[2:]))) for line in found]
+
+    async def live_counts(self, project: str | None = None) -> list[LiveLine]:
+        found = await self._fetch(
+            "live_counts", {"seen_after": self._seen_after(), "project": project}
+        )
+        return [LiveLine._make(line) for line in found]
+
+    async def live_rows(self, project: str | None = None, *, limit: int) -> list[UsageRow]:
+        found = await self._fetch(
+            "newest_live",
+            {"seen_after": self._seen_after(), "project": project, "limit": limit},
+        )
+        return await self.rows_with_ids([row_id for (row_id,) in found])
+
+    async def latencies(
+        self, first_day: str, project: str | None = None, *, sample: int
+    ) -> list[LatencyLine]:
+        found = await self._fetch(
+            "latencies", {"first_day": first_day, "project": project, "sample": sample}
+        )
+        return [LatencyLine._make(line) for line in found]
+
+    async def charges(self, first_day: str, project: str | None = None) -> list[ChargeLine]:
+        found = await self._fetch("charges", {"first_day": first_day, "project": project})
+        return [ChargeLine._make(line) for line in found]
+
+    def _seen_after(self) -> str:
+        return to_iso(self._clock() - STALE_AFTER)
