@@ -21,12 +21,13 @@ from livekit.agents.utils import is_given
 
 from .admission import Verdict
 from .budgets import Hold
+from .errors import VoiceGatewayError
 from .gateway import Gateway, current_gateway
 from .log import logger
 from .metering.meter import Request
 from .metering.usage import Modality, Quantities
 from .projects import Project, get_project
-from .router import ModelSpec, parse_model
+from .router import ModelSpec, option_block, parse_model
 
 if TYPE_CHECKING:
     from .pricing.book import Price
@@ -109,7 +110,9 @@ class Delegates(Generic[M]):
         self._lock = threading.Lock()
         self._served: Delegate[M] | None = None
         self._fallbacks: dict[str, Delegate[M] | None] = {}
+        self._outdated: list[Delegate[M]] = []
         self._gateway = current_gateway()
+        self._gateway.register(self)
         self.spec = spec
         chosen = project if project is not None else get_project()
         if project is not None:
@@ -125,6 +128,7 @@ class Delegates(Generic[M]):
         """The gateway that this was made with; in a forked process, that process's own."""
         if self._gateway.pid != os.getpid():
             self._gateway = current_gateway()
+            self._gateway.register(self)
         return self._gateway
 
     def current(self) -> Delegate[M]:
@@ -137,12 +141,41 @@ class Delegates(Generic[M]):
                 if delegate is None:
                     delegate = self._build(project)
                     self._built[project.id] = delegate
+        if delegate.project is not project:
+            self.changed(project)
         return delegate
+
+    def changed(self, project: Project) -> None:
+        """Serve later requests as ``project`` says, which was changed at run time.
+
+        Budget, action, fallback and prices hold at once. With other keys or options the plugin's
+        instance is made anew on another thread, and serves when it is there; a request that runs
+        keeps the one it began with.
+        """
+        with self._lock:
+            delegate = self._built.get(project.id)
+            if delegate is None or delegate.project is project:
+                return
+            before, delegate.project = delegate.project, project
+            fallback = self._fallbacks.get(project.id)
+            if fallback is not None:
+                fallback.project = project
+            if (before.fallback, before.providers) != (project.fallback, project.providers):
+                self._fallbacks.pop(project.id, None)
+                if fallback is not None:
+                    self._outdated.append(fallback)
+        if not delegate.metered:
+            return  # the members of an adapter are told themselves
+        block = option_block(delegate.spec.route)
+        if before.providers.get(block) != project.providers.get(block):
+            self.gateway.watcher.submit(partial(self._renew, delegate))
+        self._count(delegate)
 
     def all(self) -> list[Delegate[M]]:
         """Every delegate that was built, for each project that made a request: the chosen model's,
         and the fallback's."""
-        return [*self._built.values(), *(made for made in self._fallbacks.values() if made)]
+        fallbacks = [made for made in self._fallbacks.values() if made]
+        return [*self._built.values(), *fallbacks, *self._outdated]
 
     @property
     def served(self) -> Delegate[M]:
@@ -300,8 +333,8 @@ class Delegates(Generic[M]):
         old_spec, old_built = self.spec, self._built
         self.spec, self._built = spec, {}
         try:
-            for project_id in old_built:
-                self._built[project_id] = self._build(self.gateway.project(project_id))
+            for project_id, delegate in old_built.items():
+                self._built[project_id] = self._build(delegate.project)
         except Exception:
             self.spec, self._built = old_spec, old_built
             raise
@@ -311,7 +344,8 @@ class Delegates(Generic[M]):
         """Stop listening to the delegates, and close them."""
         built, self._built = self._built, {}
         fallbacks, self._fallbacks = self._fallbacks, {}
-        for delegate in (*built.values(), *fallbacks.values()):
+        outdated, self._outdated = self._outdated, []
+        for delegate in (*built.values(), *fallbacks.values(), *outdated):
             if delegate is not None:
                 await self.retire(delegate)
 
@@ -323,6 +357,31 @@ class Delegates(Generic[M]):
         instance.off("error", self._forward_error)
 
     def _build(self, project: Project) -> Delegate[M]:
+        delegate = self._make(project)
+        self._count(delegate)
+        return delegate
+
+    def _renew(self, delegate: Delegate[M]) -> None:
+        """Give a delegate an instance with its project's present keys and options."""
+        try:
+            made = self._make(delegate.project)
+        except Exception as e:
+            logger.error(
+                "%s goes on with the keys that project %r had before: %s",
+                delegate.spec.route.requested,
+                delegate.project.id,
+                e if isinstance(e, VoiceGatewayError) else type(e).__name__,
+            )
+            return
+        with self._lock:
+            in_use = self._built.get(delegate.project.id) is delegate
+            if in_use and made.spec is delegate.spec:
+                delegate.instance, made.instance = made.instance, delegate.instance
+                self._outdated.append(made)
+            elif in_use:  # the application has changed the model meanwhile
+                self.gateway.watcher.submit(partial(self._renew, delegate))
+
+    def _make(self, project: Project) -> Delegate[M]:
         if self._assemble is not None:
             instance: Any = self._assemble(self.spec, project)
         else:
@@ -333,10 +392,13 @@ class Delegates(Generic[M]):
         )
         if self._prepare is not None:
             self._prepare(delegate)
-        if project.daily_budget is not None and delegate.metered:
-            self.gateway.budgets.of(project)
-            self.gateway.recorder.submit(lambda: self._find_price(delegate))
         return delegate
+
+    def _count(self, delegate: Delegate[M]) -> None:
+        """Get ready to ask the project's budget, if it has one."""
+        if delegate.project.daily_budget is not None and delegate.metered:
+            self.gateway.budgets.of(delegate.project)
+            self.gateway.recorder.submit(partial(self._find_price, delegate))
 
     def _find_price(self, delegate: Delegate[M]) -> None:
         delegate.price = self.gateway.price(

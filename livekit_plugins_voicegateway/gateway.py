@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
 from .config import Config, load_config
-from .errors import UnpricedModelError
+from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
 from .log import logger
 from .metering.ids import uuid7
@@ -29,11 +29,13 @@ from .metering.recorder import Recorder
 from .metering.rows import RowBuilder
 from .metering.usage import Modality
 from .pricing.book import PriceBook
+from .project_watcher import ProjectWatcher
 from .projects import Project, resolve_project
 from .provider_options import MODALITIES
 from .router import ModelSpec, Router, option_block, parse_model
 
 if TYPE_CHECKING:
+    from .delegates import Delegates
     from .ledger import Ledger
     from .pricing.book import Price
 
@@ -54,6 +56,7 @@ class Gateway:
         new_id: Makes a UUIDv7.
 
     Attributes:
+        config: The configuration, with the projects that were made at run time.
         pid: The process that it belongs to; it has no threads in a forked one.
     """
 
@@ -93,7 +96,17 @@ class Gateway:
             day_start=lambda day: days.bounds(day)[0],
             clock=clock,
         )
+        self.watcher = ProjectWatcher(self.config, env=env, take_in=self._take_in)
+        self._deleted: dict[str, Project] = {}
+        self._delegates: weakref.WeakSet[Delegates[Any]] = weakref.WeakSet()
+        self._delegates_lock = threading.Lock()
         self._jobs: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def known_projects(self, project_id: str) -> Mapping[str, Project]:
+        """All projects; ``project_id`` is looked for in the ledger if it is not among them."""
+        if project_id not in self.config.projects:
+            self.watcher.look_now()
+        return self.config.projects
 
     def project(self, project_id: str) -> Project:
         """The project with this id.
@@ -101,15 +114,29 @@ class Gateway:
         Raises:
             UnknownProjectError: There is none; names the known ones.
         """
+        self.known_projects(project_id)
         return self.config.project(project_id)
 
     def active_project(self, chosen: str | None = None) -> Project:
         """The project that a request belongs to.
 
+        One that was deleted goes on for those who have chosen it already, as it was.
+
         Args:
             chosen: The project that the model object was made for, if any.
         """
-        return self.project(resolve_project(chosen, self.config, self.env))
+        try:
+            return self.config.project(resolve_project(chosen, self.config, self.env))
+        except UnknownProjectError as e:
+            if e.project in self._deleted:
+                return self._deleted[e.project]
+            self.known_projects(e.project)
+            return self.config.project(resolve_project(chosen, self.config, self.env))
+
+    def register(self, delegates: Delegates[Any]) -> None:
+        """Tell ``delegates`` from now on of projects that change."""
+        with self._delegates_lock:
+            self._delegates.add(delegates)
 
     def build(self, modality: Modality, spec: ModelSpec, project: Project) -> Any:
         """Make a plugin instance; see `Router.build`.
@@ -223,7 +250,7 @@ class Gateway:
             return False
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write all usage, give back all leases, and end both threads.
+        """Write all usage, give back all leases, and end all threads.
 
         Args:
             timeout: Seconds that it blocks at most.
@@ -231,6 +258,26 @@ class Gateway:
         deadline = time.monotonic() + timeout
         self.recorder.close(timeout)  # first: what is written is paid out of the leases
         self.leases.close(max(0.0, deadline - time.monotonic()))
+        self.watcher.close(max(0.0, deadline - time.monotonic()))
+
+    def _take_in(self, config: Config) -> None:
+        """Projects were made, changed or deleted; runs on the watcher's thread."""
+        before = self.config.projects
+        changed = [p for p in config.projects.values() if before.get(p.id) is not p]
+        deleted = {p.id: p for p in before.values() if p.id not in config.projects}
+        self._deleted = {
+            **{name: p for name, p in self._deleted.items() if name not in config.projects},
+            **deleted,
+        }
+        self.config = self.router.config = config
+        projects = (*self._deleted.values(), *config.projects.values())
+        self.prices.change_projects({project.id: project.pricing for project in projects})
+        with self._delegates_lock:
+            users = list(self._delegates)
+        for project in changed:
+            self.budgets.changed(project)
+            for delegates in users:
+                delegates.changed(project)
 
     def _wake_leases(self) -> None:
         if self.config.cost_tracking.enabled:
@@ -264,8 +311,8 @@ class Gateway:
             return False
         from .local import missing_weights
 
-        options = self.config.provider_options(project.id, option_block(spec.route))
         modality: Modality = "stt" if spec.route.model.startswith("whisper") else "tts"
+        options = self.router.options(modality, project, option_block(spec.route))
         found = options.resolve(modality, self.env) if options is not None else {}
         missing = missing_weights(spec.route.model, found)
         if missing:
@@ -346,6 +393,7 @@ def current_gateway() -> Gateway:
                 _register_hooks()
                 _gateway = Gateway()
             gateway = _gateway
+    gateway.watcher.start()
     return gateway
 
 

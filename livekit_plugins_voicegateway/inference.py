@@ -42,7 +42,7 @@ def set_project(project: str) -> None:
     Raises:
         UnknownProjectError: There is no such project; names the known ones.
     """
-    _projects.set_project(project, current_gateway().config.projects)
+    _projects.set_project(project, current_gateway().known_projects(project))
 
 
 def get_project() -> str:
@@ -62,7 +62,7 @@ def use_project(project: str) -> Iterator[None]:
     Raises:
         UnknownProjectError: There is no such project; names the known ones.
     """
-    with _projects.use_project(project, current_gateway().config.projects):
+    with _projects.use_project(project, current_gateway().known_projects(project)):
         yield
 
 

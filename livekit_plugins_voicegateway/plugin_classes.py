@@ -13,18 +13,20 @@ import inspect
 import pkgutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from .errors import did_you_mean
 from .metering.usage import Modality
 from .providers import CLASS_NAMES, LOCAL_OPTIONS, MODEL_CLASSES, OPENAI_CONSTRUCTORS
 
 __all__ = [
+    "accepted_by",
+    "argument_meant",
     "constructors",
     "import_plugin",
     "installed",
     "installed_plugins",
-    "name_of",
     "parameters",
 ]
 
@@ -73,6 +75,19 @@ def parameters(construct: Callable[..., Any]) -> frozenset[str]:
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and not name.startswith("_")
     )
+
+
+def accepted_by(constructs: Iterable[Callable[..., Any]]) -> frozenset[str]:
+    """Names of the arguments that one or another of some functions takes."""
+    return frozenset().union(*map(parameters, constructs))
+
+
+def argument_meant(name: str, constructs: Sequence[Callable[..., Any]]) -> str:
+    """What to write for an option that none of some classes takes; they have up to fifty."""
+    near = did_you_mean(name, accepted_by(constructs)).rstrip(".")
+    names = sorted({name_of(construct) for construct in constructs})
+    shown = "" if near else f"; `python -m pydoc {names[0]}` describes them"
+    return f"an argument of {' or '.join(names)}{near or shown}"
 
 
 def name_of(construct: Callable[..., Any]) -> str:

@@ -7,7 +7,7 @@ and what cannot be read there stands in `providers`. The router decides whose ke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +22,19 @@ from .errors import (
     VoiceGatewayError,
     did_you_mean,
 )
+from .livekit_headers import strip_livekit_headers
 from .log import logger
 from .metering.usage import Modality
 from .plugin_classes import (
+    accepted_by,
+    argument_meant,
     constructors,
     import_plugin,
     installed,
     installed_plugins,
-    name_of,
     parameters,
 )
-from .provider_options import MODALITIES, ProviderOptions, normalise_ollama_url
+from .provider_options import MODALITIES, ProviderOptions, fault_of_key, normalise_ollama_url
 from .providers import (
     ARGUMENT_NAMES,
     EXTRA_NAMES,
@@ -160,13 +162,13 @@ class Router:
         """
         construct = self._constructor(modality, spec.route)
         block = option_block(spec.route)
-        self._check_options(block)
+        self._check_options(block, project)
         accepted = parameters(construct)
         arguments = self._configured(modality, block, accepted, spec, project)
         self._apply(arguments, construct, modality, spec)
         self._require_key(arguments, accepted, modality, spec, project)
         instance = construct(**arguments)
-        _strip_livekit_headers(instance)
+        strip_livekit_headers(instance)
         return instance
 
     def check(self, modality: Modality, route: Route) -> None:
@@ -234,27 +236,32 @@ class Router:
             import_plugin(provider)
 
     def unknown_options(self, provider: str) -> list[ConfigProblem]:
-        """Options in the configuration that no class of the installed plugin takes.
+        """Options in the configuration file that no class of the installed plugin takes.
 
         An option in a block ``stt``, ``llm`` or ``tts`` is for that class alone.
         """
+        return self._unknown_options(provider, self._blocks(provider))
+
+    def _unknown_options(
+        self, provider: str, blocks: Iterable[ProviderOptions]
+    ) -> list[ConfigProblem]:
         of_class = {modality: [*constructors(modality, provider)] for modality in MODALITIES}
         of_any = [construct for classes in of_class.values() for construct in classes]
         if not of_any:
             return []
         problems: list[ConfigProblem] = []
-        for options in self._blocks(provider):
+        for options in blocks:
             for option in options.options():
                 modality = option.modality
                 constructs = of_any if modality is None else of_class[modality]
-                if option.name in _accepted(constructs):
+                if option.name in accepted_by(constructs):
                     continue
                 kind = "class" if modality is None else f"{_KIND[modality]} class"
                 problems.append(
                     ConfigProblem(
                         option.key_path,
                         f"an option that no {kind} of {provider} takes",
-                        _argument_meant(option.name, constructs)
+                        argument_meant(option.name, constructs)
                         if constructs
                         else f"nothing: {provider} has no {kind}",
                         option.line,
@@ -265,17 +272,39 @@ class Router:
     def _blocks(self, provider: str) -> Iterator[ProviderOptions]:
         for providers in (
             self.config.providers,
-            *(project.providers for project in self.config.projects.values()),
+            *(p.providers for p in self.config.projects.values() if p.source == "yaml"),
         ):
             if (options := providers.get(provider)) is not None:
                 yield options
 
-    def _check_options(self, provider: str) -> None:
-        if provider in self._checked:
-            return
-        if problems := self.unknown_options(provider):
-            raise ConfigError(str(self.config.path or "the configuration"), problems)
-        self._checked.add(provider)
+    def options(
+        self, modality: Modality, project: Project, provider: str
+    ) -> ProviderOptions | None:
+        """What the configuration says of a provider for a project: its own options over the shared.
+
+        Those of a project made at run time stand on their own if they are more than a key: who may
+        make one says where they are sent, and nothing of the file's goes there with them.
+        """
+        own = project.providers.get(provider)
+        shared = self.config.providers.get(provider)
+        if own is None:
+            return shared
+        alone = _is_apart(own, modality, project) and own.keys(modality) - KEY_ARGUMENTS
+        return own if alone else own.over(shared)
+
+    def _check_options(self, provider: str, project: Project) -> None:
+        if provider not in self._checked:
+            if problems := self.unknown_options(provider):
+                raise ConfigError(str(self.config.path or "the configuration"), problems)
+            self._checked.add(provider)
+        own = project.providers.get(provider)
+        # no other project is to suffer from what is wrong with one that was made at run time
+        if (
+            own is not None
+            and project.source == "managed"
+            and (problems := self._unknown_options(provider, [own]))
+        ):
+            raise ConfigError(f"project {project.id!r}, made at run time,", problems)
 
     def _constructor(self, modality: Modality, route: Route) -> Callable[..., Any]:
         for construct in constructors(modality, route.provider, route.model):
@@ -311,15 +340,20 @@ class Router:
     ) -> dict[str, Any]:
         """The options of the configuration that the class takes, the project's over the shared."""
         own = project.providers.get(block)
-        shared = self.config.providers.get(block)
-        options = own.over(shared) if own is not None else shared
+        if own is not None and own.unusable:
+            raise MissingCredentialsError(project.id, block, own.unusable)
+        apart = _is_apart(own, modality, project)
+        options = self.options(modality, project, block)
+        if apart and _given_keys(spec):
+            # nor does the application's key go where the project says
+            options = self.config.providers.get(block)
         if options is None:
             return {}
         without = options.keys(modality) - accepted
         own_keys = own.keys(modality) & KEY_ARGUMENTS & accepted if own is not None else frozenset()
         if _given_keys(spec):
             without |= KEY_ARGUMENTS
-        elif own_keys:
+        elif own_keys or apart:
             # a project that names its own key has nothing to do with any key of the top level
             without |= KEY_ARGUMENTS - own_keys
         try:
@@ -331,7 +365,7 @@ class Router:
                 ) from None
             raise VoiceGatewayError(f"project {project.id!r}, provider {block!r}: {e}") from None
         for name, value in arguments.items():
-            if name in KEY_ARGUMENTS and (fault := _fault_of_key(name, value)):
+            if name in KEY_ARGUMENTS and (fault := fault_of_key(name, value)):
                 raise MissingCredentialsError(
                     project.id, block, f"{options.key_path(name)} {fault}"
                 )
@@ -369,7 +403,7 @@ class Router:
             if name not in accepted:
                 raise UnknownModelError(
                     f"{route.requested!r} takes no option {key!r}: it must be "
-                    f"{_argument_meant(key, [construct])}"
+                    f"{argument_meant(key, [construct])}"
                 )
             arguments[name] = value
 
@@ -383,22 +417,26 @@ class Router:
     ) -> None:
         provider = spec.route.provider
         for name, value in _given_keys(spec).items():
-            if fault := _fault_of_key(name, value):
+            if fault := fault_of_key(name, value):
                 raise MissingCredentialsError(project.id, provider, f"the {name}= argument {fault}")
         variables = KEY_VARIABLES.get(provider, ())
-        if not variables or arguments.keys() & KEY_ARGUMENTS or not accepted & KEY_ARGUMENTS:
-            return
         own = project.providers.get(provider)
-        if own is not None and (named := own.keys(modality) & KEY_ARGUMENTS):
+        named = own.keys(modality) & KEY_ARGUMENTS if own is not None else frozenset()
+        takes = accepted & KEY_ARGUMENTS
+        if arguments.keys() & KEY_ARGUMENTS or not (takes or _is_apart(own, modality, project)):
+            return
+        if own is not None and named:
             raise MissingCredentialsError(
                 project.id,
                 provider,
-                f"its {_KIND[modality]} models take {' or '.join(sorted(accepted & KEY_ARGUMENTS))}"
+                f"its {_KIND[modality]} models take {' or '.join(sorted(takes)) or 'no key'}"
                 f" where {own.path} has {' and '.join(sorted(named))}",
             )
+        if not variables or not takes:
+            return
         for variable in variables:
             if value := self._env.get(variable):
-                if fault := _fault_of_key("api_key", value):
+                if fault := fault_of_key("api_key", value):
                     raise MissingCredentialsError(project.id, provider, f"{variable} {fault}")
                 return
         raise MissingCredentialsError(
@@ -418,19 +456,9 @@ def _given_keys(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _fault_of_key(name: str, value: object) -> str | None:
-    """What is wrong with a key; None when it may be one. Shows nothing of it.
-
-    A key with a line break at its end, as files and secret stores like to give them, would be
-    quoted in full by the HTTP library that refuses to send it.
-    """
-    if not isinstance(value, str) or name.startswith("credentials"):
-        return None
-    if not value.strip():
-        return "is empty"
-    if not value.isascii() or not value.isprintable() or " " in value:
-        return "holds a blank, a line break or another character that no key has"
-    return None
+def _is_apart(own: ProviderOptions | None, modality: Modality, project: Project) -> bool:
+    """Whether a project made at run time has options of its own for these models."""
+    return own is not None and project.source == "managed" and bool(own.keys(modality))
 
 
 def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[str]) -> str | None:
@@ -440,18 +468,6 @@ def _argument(route: Route, modality: Modality, name: str, accepted: frozenset[s
         preferred = PREFERRED_ARGUMENTS.get((route.provider, modality, "language:flux"))
     names = (preferred,) if preferred else ARGUMENT_NAMES.get(name, (name,))
     return next((candidate for candidate in names if candidate in accepted), None)
-
-
-def _accepted(constructs: Sequence[Callable[..., Any]]) -> frozenset[str]:
-    return frozenset().union(*map(parameters, constructs))
-
-
-def _argument_meant(name: str, constructs: Sequence[Callable[..., Any]]) -> str:
-    """What to write for an option that none of some classes takes; they have up to fifty."""
-    near = did_you_mean(name, _accepted(constructs)).rstrip(".")
-    names = sorted({name_of(construct) for construct in constructs})
-    shown = "" if near else f"; `python -m pydoc {names[0]}` describes them"
-    return f"an argument of {' or '.join(names)}{near or shown}"
 
 
 def _spelled(name: str, value: Any) -> Any:
@@ -471,22 +487,3 @@ def _providers_of(modality: Modality) -> str:
     if modality == "llm":
         names |= OPENAI_CONSTRUCTORS.keys()
     return f"Providers of {_KIND[modality]} models: {', '.join(sorted(names))}."
-
-
-def _strip_livekit_headers(instance: Any) -> None:
-    """Keep LiveKit's own headers, a hosted worker's token among them, from a third party.
-
-    Inside a job the OpenAI plugins send ``X-LiveKit-*`` with every request, to whatever address
-    they are given (``inference/llm.py`` adds them in ``LLMStream._run``).
-    """
-
-    async def strip(request: Any) -> None:
-        for name in [name for name in request.headers if name.lower().startswith("x-livekit-")]:
-            del request.headers[name]
-
-    client: Any = getattr(instance, "_client", None)
-    http_client: Any
-    for http_client in (client, getattr(client, "_client", None)):
-        hooks = getattr(http_client, "event_hooks", None)
-        if isinstance(hooks, dict):
-            http_client.event_hooks = {**hooks, "request": [*hooks.get("request", ()), strip]}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from ..config import Config
 from ..log import logger
 from ..projects import Project
-from .fields import project_of
 from .vault import Vault
 
 if TYPE_CHECKING:
@@ -70,6 +69,10 @@ class ProjectCatalogue:
         if await self._ledger.projects_version() == self._version:
             return False
         found = await self._ledger.managed_projects()
+        if found.rows:
+            # the reader of voicegw.yaml: a process without a file and without such projects has
+            # no use for it
+            from .fields import project_of
         read = {
             project_id: self._read[project_id]
             if self._rows.get(project_id) == row

@@ -132,7 +132,7 @@ class Quote(NamedTuple):
 
 
 class PriceBook:
-    """Finds prices. Immutable for its users and safe to ask from any thread.
+    """Finds prices. Safe to ask from any thread.
 
     Args:
         config_pricing: The top-level ``pricing`` of voicegw.yaml, by ``provider/model[:variant]``.
@@ -171,14 +171,25 @@ class PriceBook:
             streaming: False asks for the price of pre-recorded audio, where there is one.
         """
         key = (modality, provider, model, project, variant, day, streaming)
+        known = self._found  # another one, once a project has other prices
         try:
-            return self._found[key]
+            return known[key]
         except KeyError:
             price = self._look_up(modality, provider, model, project, variant, day, streaming)
-            if len(self._found) >= _CACHE_SIZE:
-                self._found.clear()
-            self._found[key] = price
+            if len(known) >= _CACHE_SIZE:
+                known.clear()
+            known[key] = price
             return price
+
+    def change_projects(self, project_pricing: Mapping[str, Pricing]) -> None:
+        """Use other prices of projects from now on.
+
+        Args:
+            project_pricing: The ``pricing`` of each project that has one, by project id.
+        """
+        if project_pricing != self._projects:
+            self._projects = project_pricing
+            self._found = {}
 
     def find_any(
         self,

@@ -1,0 +1,162 @@
+"""Keeps a worker's projects as the ledger has them: a thread that looks once a second.
+
+While nothing changes a look is one small query on a connection that only reads. Whatever is wrong
+with the ledger, a call goes on with the projects that are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from .log import logger
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .ledger import Ledger
+    from .managed import ProjectCatalogue
+
+__all__ = ["ProjectWatcher"]
+
+ROUND_SECONDS = 1.0
+"""Seconds between two looks."""
+
+FIRST_LOOK_SECONDS = 1.0
+"""Seconds that a process waits for its first look at most, before its first model is made."""
+
+QUICK_LOOK_SECONDS = 0.05
+"""Seconds that an unknown project is looked for at most; an event loop stands still meanwhile."""
+
+
+class ProjectWatcher:
+    """Looks for projects that were made, changed or deleted since the last look.
+
+    Args:
+        config: The configuration as the file has it.
+        env: Environment variables, ``VOICEGW_SECRET_KEY`` among them.
+        take_in: Told on this thread of the configuration with all projects, when it has changed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        env: Mapping[str, str] = os.environ,
+        take_in: Callable[[Config], None],
+    ) -> None:
+        self._config = config
+        self._env = env
+        self._take_in = take_in
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._tickets: deque[threading.Event] = deque()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._looked_at = 0.0
+
+        # the thread alone touches what follows
+        self._ledger: Ledger | None = None
+        self._catalogue: ProjectCatalogue | None = None
+        self._trouble = ""
+
+    def start(self) -> None:
+        """Begin to watch, once; waits for the first look, `FIRST_LOOK_SECONDS` at most."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is not None or self._stopping.is_set():
+                return
+            first = threading.Event()
+            self._tickets.append(first)
+            self._thread = threading.Thread(
+                target=self._main, name="voicegateway-projects", daemon=True
+            )
+            self._thread.start()
+        first.wait(FIRST_LOOK_SECONDS)
+
+    def look_now(self) -> None:
+        """Look now, for `QUICK_LOOK_SECONDS` at most; does nothing when that was done just now."""
+        with self._lock:
+            now = time.monotonic()
+            if self._thread is None or now - self._looked_at < ROUND_SECONDS:
+                return
+            self._looked_at = now
+        ticket = threading.Event()
+        self._tickets.append(ticket)
+        self._wake.set()
+        ticket.wait(QUICK_LOOK_SECONDS)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run ``job`` on the thread soon, for what a change brings and a call must not wait for."""
+        self._jobs.append(job)
+        self._wake.set()
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """End the thread.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether it has ended in time.
+        """
+        self._stopping.set()
+        self._wake.set()
+        thread = self._thread
+        if thread is None:
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _main(self) -> None:
+        with asyncio.Runner() as runner:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+                runner.run(self._look())
+                for ticket in tickets:
+                    ticket.set()
+                self._work()
+                self._wake.wait(ROUND_SECONDS)
+            runner.run(self._close())
+
+    async def _look(self) -> None:
+        try:
+            if self._catalogue is None:
+                # here: only a process that has projects to look for needs a database driver
+                from .ledger import make_ledger
+                from .managed.catalogue import ProjectCatalogue
+
+                self._ledger = make_ledger(self._config.database_url, read_only=True)
+                self._catalogue = ProjectCatalogue(self._config, self._ledger, env=self._env)
+            assert self._ledger is not None
+            await self._ledger.open()
+            if await self._catalogue.refresh():
+                self._take_in(self._catalogue.config)
+            self._trouble = ""
+        except Exception as e:
+            if self._trouble != str(e):
+                self._trouble = str(e)
+                logger.debug("VoiceGateway cannot look for projects made at run time: %s", e)
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._ledger is None:
+            return
+        try:
+            await self._ledger.close()
+        except Exception as e:
+            logger.debug("VoiceGateway could not close its ledger: %s", e)
+
+    def _work(self) -> None:
+        while self._jobs and not self._stopping.is_set():
+            try:
+                self._jobs.popleft()()
+            except Exception:
+                logger.exception("VoiceGateway could not take in a change of a project")
