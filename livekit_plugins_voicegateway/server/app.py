@@ -15,6 +15,7 @@ from . import health
 from .access import Access
 from .api import routes
 from .backend import open_backend
+from .dashboard import add_dashboard
 from .guards import Guards
 from .login import create_login
 from .openapi import document
@@ -56,6 +57,7 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(create_login(sessions, clock))
+    add_dashboard(app)
     # the last one that is added stands first
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
     app.add_middleware(Guards)

@@ -28,6 +28,7 @@ from ...cli import formats
 from ...errors import (
     InvalidQueryError,
     LedgerError,
+    NotManagedError,
     UnknownCallError,
     UnknownProjectError,
     VoiceGatewayError,
@@ -220,6 +221,8 @@ def _explained(error: VoiceGatewayError) -> tuple[int, str]:
             return 404, "No such project"
         case UnknownCallError():
             return 404, "No such call"
+        case NotManagedError():
+            return 409, "Defined elsewhere"
         case InvalidQueryError():
             return 422, "Values that cannot be"
         case LedgerError():
