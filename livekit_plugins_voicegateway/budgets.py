@@ -140,6 +140,7 @@ class Budget:
         asking: Whether it waits for the ledger.
         failed: Whether the ledger could not be asked the last time.
         near_logged: Whether it was said that the budget is nearly spent.
+        spent_noted: Whether it was noticed that nothing is left of it.
         warned: Whether it was said that it is.
     """
 
@@ -167,6 +168,7 @@ class Budget:
         self.settled_by_all = 0
         self.failed = False
         self.near_logged = False
+        self.spent_noted = False
         self.warned = False
         self._lease = _Lease(self.day)
         self._lease_ends = 0.0
@@ -449,7 +451,7 @@ class Budget:
             elif self.limit_nanos < (before.budget_nanos or 0):
                 self._give_back()
             self._refused_at = self._refused_from = None
-            self.near_logged = self.warned = False
+            self.near_logged = self.spent_noted = self.warned = False
         self.ask()
         self._answered()
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
+from .alerts.notices import Notices, make_notices
 from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
@@ -35,6 +36,7 @@ from .provider_options import MODALITIES
 from .router import ModelSpec, Router, option_block, parse_model
 
 if TYPE_CHECKING:
+    from .budgets import Budget
     from .delegates import Delegates
     from .ledger import Ledger
     from .pricing.book import Price
@@ -100,6 +102,7 @@ class Gateway:
         self._deleted: dict[str, Project] = {}
         self._delegates: weakref.WeakSet[Delegates[Any]] = weakref.WeakSet()
         self._delegates_lock = threading.Lock()
+        self.notices = self._make_notices(rows, owner) if tracking.enabled else None
         self._jobs: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def known_projects(self, project_id: str) -> Mapping[str, Project]:
@@ -258,6 +261,8 @@ class Gateway:
         deadline = time.monotonic() + timeout
         self.recorder.close(timeout)  # first: what is written is paid out of the leases
         self.leases.close(max(0.0, deadline - time.monotonic()))
+        if self.notices is not None:
+            self.notices.close(max(0.0, deadline - time.monotonic()))
         self.watcher.close(max(0.0, deadline - time.monotonic()))
 
     def _take_in(self, config: Config) -> None:
@@ -283,7 +288,24 @@ class Gateway:
         if self.config.cost_tracking.enabled:
             self.leases.wake()
 
-    def _on_near(self, project: Project) -> None:
+    def _make_notices(self, rows: RowBuilder, owner: str) -> Notices | None:
+        notices = make_notices(
+            self.config,
+            self._open_ledger_for_leases,
+            owner,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+        if notices is not None:
+            self.budgets.on_spent = notices.budget_spent
+            self.recorder.on_failure = notices.ledger_failing
+            rows.on_unpriced = notices.price_unknown
+        return notices
+
+    def _on_near(self, budget: Budget) -> None:
+        project = budget.project
+        if self.notices is not None:
+            self.notices.budget_near(budget)
         if project.budget_action == "throttle":
             # not on this thread: importing a model's library takes seconds, and leases have to be
             # renewed meanwhile
@@ -340,6 +362,8 @@ class Gateway:
                 retention_days=self.config.cost_tracking.retention_days,
                 today=self.config.days.day_of(self.clock()),
             )
+            if self.notices is not None and await ledger.next_alert() is not None:
+                self.notices.look()  # somebody died before it was sent
         except Exception:
             await ledger.close()
             raise

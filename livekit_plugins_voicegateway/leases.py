@@ -84,7 +84,8 @@ class Budgets:
         wake: Called, from any thread, when `exchange` should run now.
 
     Attributes:
-        on_near: Called with the project when most of its budget is spent, once a day.
+        on_near: Called when most of a budget is spent, once a day.
+        on_spent: Called when the ledger says that nothing is left of one, once a day.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class Budgets:
         self._all: dict[str, Budget] = {}  # those whose limit was taken away too
         self._asked_at: dict[str, float] = {}
         self._renewed_at = 0.0
-        self.on_near: Callable[[Project], None] = lambda _: None
+        self._spent_before: dict[str, tuple[int, int]] = {}  # at the last two renewals
+        self.on_near: Callable[[Budget], None] = lambda _: None
+        self.on_spent: Callable[[Budget], None] = lambda _: None
 
     def of(self, project: Project) -> Budget | None:
         """The budget of a project; None when it has no limit. The first call asks for a slice.
@@ -198,6 +201,7 @@ class Budgets:
         self._renewed_at = now
         for budget in budgets:
             budget.renewed({day for project, day in renewed if project == budget.project.id}, ends)
+            self._look_after_last_request(budget)
 
     async def _give_back(self, budget: Budget, ledger: LeaseLedger, now: float) -> None:
         day, nanos = budget.unwanted(now)
@@ -213,15 +217,34 @@ class Budgets:
             least = wish.needed
             grant = await self._ask(budget, wish, least, ledger, now)
         budget.granted_by(grant, day=wish.day, asked_for=least, expires_at=now + LEASE_SECONDS)
-        if wish.budget and not budget.near_logged and grant.settled_nanos >= wish.budget * NEAR:
+        if wish.budget and wish.day == budget.day and wish.budget == budget.limit_nanos:
+            self._notice(budget, grant, refused=grant.granted_nanos < least)
+
+    def _notice(self, budget: Budget, grant: Grant, *, refused: bool) -> None:
+        """Say once a day that most of a budget is spent, and that all of it is."""
+        limit, settled = budget.limit_nanos, grant.settled_nanos
+        if settled >= limit * NEAR and not budget.near_logged:
             budget.near_logged = True
             logger.warning(
                 "project %r has spent %.0f %% of today's budget of %s",
                 budget.project.id,
-                100 * grant.settled_nanos / wish.budget,
-                dollars(wish.budget),
+                100 * settled / limit,
+                dollars(limit),
             )
-            self.on_near(budget.project)
+            self.on_near(budget)
+        if (refused or settled >= limit) and not budget.spent_noted:
+            budget.spent_noted = True
+            self.on_spent(budget)
+
+    def _look_after_last_request(self, budget: Budget) -> None:
+        """Ask about a budget after its last request, which may have crossed a line.
+
+        Looks twice: the first time, the request's row may not be in the ledger yet.
+        """
+        before, last = self._spent_before.get(budget.project.id, (0, 0))
+        if budget.is_limited and budget.spent != before:
+            budget.asking = True
+        self._spent_before[budget.project.id] = last, budget.spent
 
     async def _ask(
         self, budget: Budget, wish: Wish, least: int, ledger: LeaseLedger, now: float

@@ -78,6 +78,9 @@ class Recorder:
         day_start: Unix time at which a calendar day begins.
         clock: Unix time in seconds.
         monotonic: Seconds that never step.
+
+    Attributes:
+        on_failure: Called when the ledger begins to fail, with what it raised.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Recorder:
         self._clock = clock
         self._monotonic = monotonic
 
+        self.on_failure: Callable[[Exception], None] = lambda error: None
         self._inbox: deque[Meter] = deque()
         self._tickets: deque[Future[bool]] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -280,6 +284,7 @@ class Recorder:
                     "is written when the ledger is back.",
                     e,
                 )
+                self.on_failure(e)
             self._bound()
             return
         if self._failing:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..log import logger
 from .estimates import estimate_speech_tokens, estimate_text_tokens
 from .expectations import Expectations
-from .meter import CompletionMeter, Meter
+from .meter import CompletionMeter, Meter, Request
 from .usage import Quantities, Status, UsageRow
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ class RowBuilder:
         new_id: Makes a UUIDv7.
         day_of: Gives the calendar day of a Unix time in the configured zone.
         owner: Id of this process, whose leases pay; None when it leases nothing.
+
+    Attributes:
+        on_unpriced: Called with request and day each time that a row has no known price.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class RowBuilder:
         self._new_id = new_id
         self._day_of = day_of
         self._owner = owner
+        self.on_unpriced: Callable[[Request, str], None] = lambda request, day: None
         self._reported_unpriced: set[tuple[str, str]] = set()
         self._reported_fault = False
 
@@ -185,6 +189,7 @@ class RowBuilder:
         cost_nanos = price.cost(used) if price is not None else None
         if cost_nanos is None:
             self._report_unpriced(request.provider, request.model)
+            self.on_unpriced(request, part.day)
             return used, estimated, None, None
         assert price is not None
         return used, estimated, cost_nanos, price.label

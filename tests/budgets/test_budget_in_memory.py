@@ -162,7 +162,7 @@ async def test_at_eighty_percent_it_is_said_once(
 ) -> None:
     near: list[str] = []
     budgets = budgets_of(clock)
-    budgets.on_near = lambda project: near.append(project.id)
+    budgets.on_near = lambda budget: near.append(budget.project.id)
     budget = budget_of(budgets)
     ledger.settled = DOLLAR * 8 // 10
     await budgets.exchange(ledger)
