@@ -35,7 +35,7 @@ _FIELDS: Final[dict[str, Any]] = {
     "tags": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": 32},
     "providers": _PROVIDERS,
     "fallback": {
-        "type": ["object", "string", "null"],
+        "anyOf": [{"type": ["object", "null"]}, {"const": "none"}],
         "description": "Local models by `stt`, `llm`, `tts`, or `none`; `null` for the "
         "configuration's.",
     },
