@@ -365,7 +365,7 @@ def write_starter(path: Path) -> Path:
 def _find(path: Path | None, env: Mapping[str, str]) -> tuple[Path, bytes] | None:
     """Return the configuration file and its content, or None when there is none."""
     if path is not None:
-        return _read(path, "a file that exists")
+        return _read(path, "a configuration; `voicegw init` writes one to start from")
     if named := env.get("VOICEGW_CONFIG"):
         return _read(
             Path(os.path.expanduser(named)),

@@ -63,7 +63,7 @@ def budget_exposures(config: Config, *, calls: int, answer_tokens: int) -> list[
         for project in config.projects.values()
         if project.daily_budget is not None and project.budget_action != "warn"
     ]
-    if not projects:
+    if not projects or not config.cost_tracking.enabled:
         return []
     seen = asyncio.run(_models_in_use(config))
     book = PriceBook(config.pricing, {project.id: project.pricing for project in projects})

@@ -23,6 +23,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..projects import resolve_project
+from ..provider_options import fault_of_key
 from ..providers import (
     KEY_ARGUMENTS,
     KEY_VARIABLES,
@@ -106,6 +107,8 @@ def inspect_config(config: Config, env: Mapping[str, str]) -> Findings:
         env: Environment variables.
     """
     problems, notes = _provider_faults(config)
+    notes += _without_effect(config)
+    notes += _server_notes(config)
     active: str | None = None
     try:
         active = resolve_project(None, config, env)
@@ -139,10 +142,9 @@ def _keys(config: Config, project_id: str, env: Mapping[str, str]) -> list[Key]:
 def _environment_keys(env: Mapping[str, str]) -> list[Key]:
     """Name the providers whose own variable is set: they can be used without being configured."""
     return [
-        Key(provider, "set", f"key from {variable}")
+        _key(provider, None, None, env)
         for provider, variables in sorted(KEY_VARIABLES.items())
-        for variable in [next((name for name in variables if env.get(name)), None)]
-        if variable is not None
+        if any(env.get(name) for name in variables)
     ]
 
 
@@ -182,6 +184,34 @@ def _provider_faults(config: Config) -> tuple[list[ConfigProblem], list[str]]:
                     f"checked: {type(error).__name__}: {error}"
                 )
     return problems, notes
+
+
+def _without_effect(config: Config) -> list[str]:
+    """Name the budgets that nothing keeps."""
+    budgeted = [
+        project.id for project in config.projects.values() if project.daily_budget is not None
+    ]
+    if config.cost_tracking.enabled or not budgeted:
+        return []
+    return [
+        f"the budgets of {', '.join(budgeted)} stop nothing, because `cost_tracking.enabled` is "
+        "false"
+    ]
+
+
+def _server_notes(config: Config) -> list[str]:
+    """Say why ``voicegw serve`` would not start as it is configured."""
+    try:
+        from ..server.access import UnsafeListenerError, check_listener
+    except ImportError:
+        return []  # without what a server needs there is none
+    try:
+        check_listener(config.server.host, config.server.token)
+    except UnsafeListenerError as error:
+        return [f"`voicegw serve` would not start: {error}"]
+    except UnsetVariableError as error:
+        return [f"`voicegw serve` would not start: {error}"]
+    return []
 
 
 async def _database(config: Config) -> Database:
@@ -226,7 +256,9 @@ def _key(
         return Key(provider, "unneeded", "no key needed")
     variables = KEY_VARIABLES.get(provider, ())
     for variable in variables:
-        if env.get(variable):
+        if value := env.get(variable):
+            if fault := fault_of_key("api_key", value):
+                return Key(provider, "missing", f"no key: {variable} {fault}")
             return Key(provider, "set", f"key from {variable}")
     if not variables:
         return Key(provider, "unneeded", "no key named")
@@ -246,14 +278,17 @@ def _named_key(provider: str, named: Collection[Option], env: Mapping[str, str])
 def _value_of(option: Option, env: Mapping[str, str]) -> tuple[bool, str]:
     variables = option.value.variables if isinstance(option.value, Template) else ()
     if not isinstance(option.value, Template) or not variables:
+        value = option.value.fill({}) if isinstance(option.value, Template) else option.value
+        if fault := fault_of_key(option.name, value):
+            return False, f"no key: line {option.line} {fault}"
         return True, f"key in the file, line {option.line}"
     names = " and ".join(dict.fromkeys(variables))
     try:
         value = option.value.fill(env)
     except UnsetVariableError as error:
         return False, f"no key: {error.variable} is not set"
-    if not value:
-        return False, f"no key: {names} is empty"
+    if fault := fault_of_key(option.name, value):
+        return False, f"no key: {names} {fault}"
     if not any(env.get(name) for name in variables):
         return True, f"key from the default of {names}, line {option.line}"
     return True, f"key from {names}"

@@ -216,7 +216,7 @@ class _Entry:
         for key in self._value:
             if key not in _KEYS:
                 near = did_you_mean(str(key), _KEYS).rstrip(".")
-                self._problem(str(key), "this key", f"one of {', '.join(_KEYS)}{near}")
+                self._problem(str(key), "an unknown key", f"one of {', '.join(_KEYS)}{near}")
         given = [key for key in _BASIS_OF if key in self._value]
         bases = list(dict.fromkeys(_BASIS_OF[key] for key in given))
         if not bases:

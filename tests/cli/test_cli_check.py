@@ -218,3 +218,76 @@ def test_a_file_in_which_no_project_is_the_default_is_right(folder: Path, run: R
 def test_costs_that_are_not_tracked_are_said_to_be_that(folder: Path, run: Run) -> None:
     written("cost_tracking: {enabled: false}")
     assert run("check").line("Costs") == "Costs not tracked: no metering, no budgets"
+
+
+def test_a_key_that_no_provider_takes_is_not_called_one(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(
+        """\
+        providers:
+          openai: {api_key: "${OURS}"}
+          deepgram: {}
+          cartesia: {api_key: "in the-file"}
+        """
+    )
+    for name in ("OURS", "DEEPGRAM_API_KEY", "RIME_API_KEY"):
+        monkeypatch.setenv(name, "a-value\n")
+    lines = run("check").lines
+    for provider, where in {
+        "openai": "OURS",
+        "deepgram": "DEEPGRAM_API_KEY",
+        "cartesia": "line 4",
+        "rime": "RIME_API_KEY",
+    }.items():
+        fault = "holds a blank, a line break or another character that no key has"
+        assert f"{provider} no key: {where} {fault}" in lines
+    assert "a-value" not in "".join(lines)
+    assert "the-file" not in "".join(lines)
+
+
+def test_budgets_that_nothing_keeps_are_said_to_be_that(folder: Path, run: Run) -> None:
+    written(
+        """\
+        projects:
+          prod: {daily_budget: 5, budget_action: block}
+          dev: {}
+        cost_tracking: {enabled: false}
+        """
+    )
+    result = run("check")
+    assert result.status == 0
+    assert result.line("note: ").startswith("note: the budgets of prod stop nothing")
+    assert "worst overspend" not in result.out
+    written("cost_tracking: {enabled: false}")
+    assert "note: " not in run("check").out
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("{host: 0.0.0.0}", "there is no token. Set VOICEGW_TOKEN"),
+        ('{host: 0.0.0.0, token: "${OURS}"}', "OURS, which is not set"),
+        ("{host: 0.0.0.0, token: 0123456789abcdef0123456789abcdef}", None),
+        ("{host: 127.0.0.1}", None),
+    ],
+)
+def test_a_server_that_would_not_start_is_noted(
+    folder: Path, run: Run, server: str, why: str | None
+) -> None:
+    pytest.importorskip("starlette")
+    written(f"server: {server}")
+    result = run("check")
+    assert result.status == 0
+    notes = [line for line in result.lines if "`voicegw serve` would not start: " in line]
+    assert len(notes) == (0 if why is None else 1)
+    assert why is None or why in notes[0]
+
+
+def test_a_file_that_is_not_there_is_named_with_the_command_that_writes_one(
+    folder: Path, run: Run
+) -> None:
+    result = run("check", "--config", "nowhere.yaml")
+    assert result.status == 1
+    assert "nowhere.yaml has 1 problem:\n" in result.err
+    assert "found no such file; expected a configuration; `voicegw init` writes one" in result.err
