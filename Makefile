@@ -12,7 +12,7 @@ MODELS := .models/.set-up
 # tests that hold conversations in real time, some with local models: they run alone
 REAL_TIME := tests/demo tests/examples tests/local \
     tests/budgets/test_swap_of_a_stream.py tests/budgets/test_swap_there_and_back.py \
-    tests/budgets/test_swap_with_local_models.py
+    tests/budgets/test_swap_with_local_models.py tests/benchmarks/test_swap_benchmark.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test models check lint types format bench clean

@@ -1,0 +1,1 @@
+"""What `swap.py` is made of: its stage, and the three things that it measures there."""
