@@ -14,6 +14,7 @@ from ..ledger import Ledger, open_ledger
 from ..managed import ProjectAdmin, ProjectCatalogue
 from ..reports import Reports
 from .changes import Changes
+from .upkeep import keeping_order, sending_alerts
 
 __all__ = ["Backend", "backend_of", "open_backend"]
 
@@ -70,19 +71,21 @@ async def open_backend(
 
     Raises:
         LedgerError: The ledger cannot be opened.
+        UnsetVariableError: The webhook of alerts needs an environment variable that is not set.
     """
     ledger = await open_ledger(config.database_url, clock=clock)
     try:
         backend = Backend(config, ledger, clock)
         await backend.catalogue.refresh()
-        watching = asyncio.create_task(backend.changes.watch())
-        try:
-            yield backend
-        finally:
-            backend.changes.close()
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+        async with keeping_order(config, clock=clock), sending_alerts(config, clock=clock):
+            watching = asyncio.create_task(backend.changes.watch())
+            try:
+                yield backend
+            finally:
+                backend.changes.close()
+                watching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watching
     finally:
         await ledger.close()
 
