@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..config_file.schema import SCHEMA, read_project
 from ..config_file.sections import Reading
+from ..config_file.variables import Template
 from ..config_file.yaml_reader import Entry, MapNode, Scalar, join_path, shorten
 from ..errors import ConfigProblem, InvalidQueryError, QueryProblem, SecretKeyError, did_you_mean
 from ..ledger.projects import ManagedRow
@@ -104,9 +105,9 @@ def row_fields(row: ManagedRow) -> dict[str, object]:
         "description": row.description,
         "daily_budget": row.daily_budget,
         "budget_action": row.budget_action,
-        "tags": json.loads(row.tags),
-        "fallback": None if row.fallback is None else json.loads(row.fallback),
-        "pricing": None if row.pricing is None else json.loads(row.pricing),
+        "tags": _loaded(row.tags),
+        "fallback": _loaded(row.fallback),
+        "pricing": _loaded(row.pricing),
     }
 
 
@@ -124,14 +125,10 @@ def project_of(
         The project, None when the row is not fit to be one; and what a person should know.
     """
     where = f"project {row.project_id!r}, made at run time"
-    try:
-        fields = row_fields(row)
-        faults = [fault for name, value in fields.items() for fault in problems_of(value, name)]
-        if not PROJECT_ID.fullmatch(row.project_id):
-            faults.append(ConfigProblem("project_id", repr(shorten(row.project_id)), _ID))
-        names = stored_names(row)
-    except (ValueError, TypeError):
-        return None, [f"{where}, is left out: what the database has of it is no JSON"]
+    fields = row_fields(row)
+    faults = [fault for name, value in fields.items() for fault in problems_of(value, name)]
+    if not PROJECT_ID.fullmatch(row.project_id):
+        faults.append(ConfigProblem("project_id", repr(shorten(row.project_id)), _ID))
     notes: list[str] = []
     unusable = ""
     if row.providers is not None:
@@ -144,6 +141,9 @@ def project_of(
     if not faults:
         project, faults = _read(row.project_id, fields, fallback)
         faults += _problems_beyond_the_file(project, fields)
+    names = stored_names(row)
+    if unusable and not names:
+        faults = [ConfigProblem("providers", "what is sealed for nobody knows whom", "their names")]
     if faults or project is None:
         wrong = "; ".join(str(fault) for fault in faults)
         return None, [f"{where}, is left out: {wrong}"]
@@ -187,8 +187,12 @@ def _with_sealed(project: Project, names: Mapping[str, list[str]], unusable: str
 
 def stored_names(row: ManagedRow) -> dict[str, list[str]]:
     """Return the names of a project's own options by provider, without opening anything."""
-    found = {} if row.provider_options is None else json.loads(row.provider_options)
-    return {str(provider): [str(name) for name in names] for provider, names in found.items()}
+    found = _mapping(_loaded(row.provider_options))
+    return {
+        provider: [str(name) for name in names]
+        for provider, names in found.items()
+        if isinstance(names, list)
+    }
 
 
 def names_of(providers: Options) -> dict[str, list[str]]:
@@ -261,10 +265,14 @@ def _problems_of_provider(
         )
         if option.name == "credentials_file":
             yield ConfigProblem(at, "the name of a file", "the credentials themselves")
-        elif option.name in KEY_ARGUMENTS and (
-            fault := fault_of_key(option.name, getattr(option.value, "text", option.value))
-        ):
-            yield ConfigProblem(at, f"a key that {fault}", "the key and nothing else")
+        elif option.name == "client":
+            yield ConfigProblem(at, "an object of a program", "a key, such as api_key")
+        elif option.name in KEY_ARGUMENTS:
+            value = option.value.text if isinstance(option.value, Template) else option.value
+            if fault := fault_of_key(option.name, value):
+                yield ConfigProblem(at, f"a key that {fault}", "the key and nothing else")
+            elif not isinstance(value, str) and not option.name.startswith("credentials"):
+                yield ConfigProblem(at, "a key that is no text", "the key in quotes")
     if provider in _KEYLESS:
         return
     without = [
@@ -280,6 +288,16 @@ def _problems_of_provider(
             "a key of the project's own beside them, api_key for most providers; the server's "
             "keys are not used with the options of a project made at run time",
         )
+
+
+def _loaded(text: str | None) -> object:
+    """Return what a column's JSON says; the text itself when somebody has damaged it."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _dropped(providers: object) -> dict[str, None]:

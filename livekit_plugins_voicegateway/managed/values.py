@@ -93,12 +93,18 @@ def plain(value: object) -> object:
     return value
 
 
-def size_of(value: object) -> int:
-    """Return how much there is: the characters of texts and keys, and one for any other value."""
-    if isinstance(value, Mapping):
-        return 1 + sum(len(str(key)) + size_of(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return 1 + sum(map(size_of, value))
+def size_of(value: object, depth: int = 0) -> int:
+    """Return how much there is: the characters of texts and keys, and one for any other value.
+
+    Args:
+        value: What was given.
+        depth: How many levels are above it; what is deeper than any project is not looked into.
+    """
+    if depth <= _DEEPEST:
+        if isinstance(value, Mapping):
+            return 1 + sum(len(str(key)) + size_of(item, depth + 1) for key, item in value.items())
+        if isinstance(value, list | tuple):
+            return 1 + sum(size_of(item, depth + 1) for item in value)
     return 1 + (len(value) if isinstance(value, str) else 0)
 
 
