@@ -1,11 +1,12 @@
 """What a budget costs, and whether it holds: admissions, leases, eight processes on one budget.
 
-    python benchmarks/budgets.py [--quick] [--json] [--only admissions|leases|experiment]
+    python benchmarks/budgets.py [--quick] [--json] [--only admissions|leases|experiment|sandbox]
 
 Admissions are decided in memory. Leases are acquired from one ledger by real processes, alone and
 while all of them write usage. The experiment spends one budget until it is gone (see
 `shared_budget`); then again with two of the processes killed on the way, early, so that what they
-had leased is back before the rest is spent, and late, so that it is not. Prints Markdown.
+had leased is back before the rest is spent, and late, so that it is not. The last section does the
+same with real completions from a provider on loopback (see `sandbox_budget`). Prints Markdown.
 """
 
 from __future__ import annotations
@@ -59,10 +60,28 @@ class Size(NamedTuple):
     lease_seconds: float
     dollars: float
     kills: tuple[float | None, ...]
+    completions: int
+    callers: tuple[int, int]
 
 
-FULL = Size(admissions=20_000, rounds=25, lease_seconds=5.0, dollars=6.00, kills=(None, 0.25, 0.85))
-QUICK = Size(admissions=1_000, rounds=3, lease_seconds=0.5, dollars=0.10, kills=(None, 0.5))
+FULL = Size(
+    admissions=20_000,
+    rounds=25,
+    lease_seconds=5.0,
+    dollars=6.00,
+    kills=(None, 0.25, 0.85),
+    completions=5_000,
+    callers=(8, 50),
+)
+QUICK = Size(
+    admissions=1_000,
+    rounds=3,
+    lease_seconds=0.5,
+    dollars=0.10,
+    kills=(None, 0.5),
+    completions=2_000,
+    callers=(8, 4),
+)
 
 
 @dataclass(frozen=True)
@@ -273,29 +292,48 @@ def measure_experiment(size: Size) -> list[Outcome]:
     return outcomes
 
 
+def measure_sandbox(size: Size) -> list[Outcome]:
+    """The same with real completions."""
+    # here: it imports the OpenAI plugin, which takes a second
+    from sandbox_budget import SandboxPlan, spend_in_sandbox
+
+    outcomes = []
+    for share in size.kills:
+        plan = SandboxPlan(size.completions, *size.callers, wait_for_leases=size is FULL)
+        if share is not None:
+            plan = plan._replace(killed=2, killed_at=share)
+        with tempfile.TemporaryDirectory() as folder:
+            outcomes.append(spend_in_sandbox(plan, Path(folder)))
+    return outcomes
+
+
 Figures = list[Admissions] | list[Leases] | list[Outcome]
 
 SECTIONS: dict[str, Callable[[Size], Figures]] = {
     "admissions": measure_admissions,
     "leases": measure_leases,
     "experiment": measure_experiment,
+    "sandbox": measure_sandbox,
 }
+
+
+OUTCOMES = [
+    "| processes | requests | budget | spent | in the ledger | used at the first refusal "
+    "| with what then ran | overspent | may overspend | unanswered |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+]
 
 
 def table(section: str, figures: Figures) -> str:
     """Markdown, ready for docs/budgets.md."""
-    lines = {
+    heads = {
         "admissions": ["| what | per second | microseconds |", "|---|---:|---:|"],
         "leases": [
             "| leases | per second | median | 99th percentile | longest |",
             "|---|---:|---:|---:|---:|",
         ],
-        "experiment": [
-            "| processes | requests | budget | spent | in the ledger | used at the first refusal "
-            "| with what then ran | overspent | may overspend | unanswered |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        ],
-    }[section]
+    }
+    lines = list(heads.get(section, OUTCOMES))
     for figure in figures:
         if isinstance(figure, Admissions):
             lines.append(

@@ -31,7 +31,7 @@ from livekit_plugins_voicegateway.metering.usage import NANOS_PER_DOLLAR, Quanti
 from livekit_plugins_voicegateway.overspend import LONGEST_ANSWER
 from livekit_plugins_voicegateway.projects import Project
 
-__all__ = ["Outcome", "Plan", "spend_a_budget"]
+__all__ = ["Outcome", "Plan", "recorded_in", "spend_a_budget"]
 
 NANOS_PER_TOKEN = 1_000
 EXPECTED_TOKENS = 150
@@ -225,7 +225,7 @@ def spend_a_budget(plan: Plan, folder: Path) -> Outcome:
     while True:
         time.sleep(0.05)
         now = time.time()
-        if (found := _recorded(folder)) != spent:
+        if (found := recorded_in(folder)) != spent:
             spent, spent_at = found, now
         if not last_kill and plan.killed and spent >= plan.killed_at * plan.budget_nanos:
             last_kill = now
@@ -240,7 +240,7 @@ def spend_a_budget(plan: Plan, folder: Path) -> Outcome:
             process.terminate()
     for process in processes:
         process.join()
-    return _reckon(plan, logs, killed_at, _recorded(folder), spent_at - began)
+    return _reckon(plan, logs, killed_at, recorded_in(folder), spent_at - began)
 
 
 def _start(folder: Path, log: Path, plan: Plan) -> BaseProcess:
@@ -252,7 +252,8 @@ def _start(folder: Path, log: Path, plan: Plan) -> BaseProcess:
     return process
 
 
-def _recorded(folder: Path) -> int:
+def recorded_in(folder: Path) -> int:
+    """Nano-dollars that the ledger in a folder has recorded."""
     try:
         with contextlib.closing(
             sqlite3.connect(f"file:{folder}/voicegw.db?mode=ro", uri=True)

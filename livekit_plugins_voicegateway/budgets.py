@@ -12,12 +12,14 @@ import contextlib
 import threading
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .days import Days
-from .ledger.base import Grant
 from .metering.usage import NANOS_PER_DOLLAR
 from .projects import Project
+
+if TYPE_CHECKING:
+    from .ledger.base import Grant
 
 __all__ = ["Answer", "Budget", "Hold", "Wish", "dollars"]
 
@@ -27,15 +29,15 @@ IDLE_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 1.0
 """Seconds after which the ledger is asked again whether something has come back."""
 
-SLICE_SECONDS = 1.0
+SLICE_SECONDS = 0.5
 """A slice lasts about so long at the pace at which the process spends: what a killed process held
 is little, and the ledger is asked about twice in this time."""
 
-SMALLEST_SLICE = 512
+SMALLEST_SLICE = 256
 """A slice is at least this part of the budget, so that a call's next turn finds one."""
 
-_FORGOTTEN = 0.98
-"""What is kept, each second, of the largest request seen: half of it after 35 seconds."""
+_FORGOTTEN = 0.93
+"""What is kept, each second, of the largest request seen: half of it after ten seconds."""
 
 
 def dollars(nanos: int) -> str:
@@ -63,7 +65,7 @@ class Wish(NamedTuple):
         budget: The day's budget.
         needed: The least that is of use to a request that waits; 0 when none does.
         comfortable: The least with which the next request of the usual size fits as well.
-        wanted: What the process would spend in the next second or so.
+        wanted: What the process would spend until it asks again.
     """
 
     day: str
@@ -366,7 +368,7 @@ class Budget:
             limit = self.limit_nanos
             if now - self._last_used >= IDLE_SECONDS:
                 return Wish(self.day, limit, 0, 0, 0)  # only what the ledger says
-            wanted = max(2 * comfortable, self._pace(now), limit // SMALLEST_SLICE)
+            wanted = max(comfortable, self._pace(now), limit // SMALLEST_SLICE)
             return Wish(self.day, limit, needed, comfortable, wanted)
 
     def _pace(self, now: float) -> int:
@@ -408,7 +410,12 @@ class Budget:
             self._refused_at = now
             refused = 1 if grant.settled_nanos >= limit else max(1, self.available + asked_for)
             self._refused_from = min(refused, self._refused_from or refused)
-        else:
+        elif (
+            asked_for
+            or self._refused_from is None
+            or limit - grant.settled_nanos - grant.leased_nanos + self.available
+            >= self._refused_from
+        ):
             self._refused_at = self._refused_from = None
             self._needed = 0
 

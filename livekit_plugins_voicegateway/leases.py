@@ -13,13 +13,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .budgets import Budget, Wish, dollars
 from .days import Days
-from .ledger.base import Grant
 from .log import logger
 from .projects import Project
+
+if TYPE_CHECKING:
+    from .ledger.base import Grant
 
 __all__ = ["LEASE_SECONDS", "Budgets", "LeaseLedger", "LeaseThread"]
 

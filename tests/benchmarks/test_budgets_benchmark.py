@@ -33,3 +33,18 @@ def test_eight_processes_spend_a_budget_and_no_more_also_when_two_are_killed(
     # a process that is killed loses what it has not written yet, and no other process does
     assert whole["recorded"] == pytest.approx(whole["spent"])
     assert killed["recorded"] <= killed["spent"] * 1.000001
+
+
+def test_real_completions_use_a_budget_up_and_overspend_no_more_than_is_printed(
+    run_benchmark: Callable[..., str],
+) -> None:
+    figures = json.loads(run_benchmark("budgets.py", "--quick", "--json", "--only", "sandbox"))
+    whole, killed = figures["sandbox"]
+    assert (whole["killed"], killed["killed"]) == (0, 2)
+    for outcome in (whole, killed):
+        # by the provider's record, which knows nothing of ledgers
+        assert outcome["spent"] <= outcome["budget"] + outcome["bound"]
+        assert outcome["used_at_first_refusal"] >= 0.95
+        assert outcome["recorded"] <= outcome["budget"] + outcome["bound"]
+    assert whole["recorded"] == pytest.approx(whole["spent"])
+    assert killed["recorded"] <= killed["spent"] * 1.000001

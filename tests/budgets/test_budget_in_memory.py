@@ -215,3 +215,23 @@ async def test_what_is_too_little_for_a_large_request_still_pays_small_ones(
         admitted += answer is not Answer.WAIT
         await budgets.exchange(ledger)
     assert admitted == 5
+
+
+async def test_a_spent_budget_stays_spent_while_nobody_makes_requests_until_something_comes_back(
+    clock: Clock, ledger: OneLedger
+) -> None:
+    ledger.leases[TODAY, "other"] = DOLLAR
+    budgets = budgets_of(clock)
+    budget = budget_of(budgets)
+    budget.admit(1000)
+    await budgets.exchange(ledger)
+    for _ in range(3):
+        clock.now += IDLE_SECONDS
+        assert budget.is_spent
+        await budgets.exchange(ledger)
+    ledger.leases[TODAY, "other"] = 0
+    clock.now += IDLE_SECONDS
+    assert budget.is_spent
+    await budgets.exchange(ledger)
+    assert not budget.is_spent
+    assert ledger.leased == 0
