@@ -17,6 +17,7 @@ from . import (
     export,
     init,
     logs,
+    mcp,
     prices,
     projects,
     serve,
@@ -38,7 +39,7 @@ _GROUPS: Final[Mapping[str, tuple[click.Command, ...]]] = {
         verify.verify,
     ),
     "Prices": (prices.price, prices.prices),
-    "Serve": (serve.serve,),
+    "Serve": (serve.serve, mcp.mcp),
 }
 
 

@@ -18,6 +18,7 @@ from .backend import open_backend
 from .dashboard import add_dashboard
 from .guards import Guards
 from .login import create_login
+from .mcp.http import mcp_route, serving_mcp
 from .openapi import document
 from .problems import handle_problems
 from .sessions import Sessions
@@ -40,7 +41,8 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_backend(config, clock=clock) as backend:
             app.state.backend = backend
-            yield
+            async with serving_mcp(app, backend, config.path):
+                yield
 
     token = config.server.token
     sessions = None if token is None else Sessions(token, clock)
@@ -57,6 +59,7 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(create_login(sessions, clock))
+    app.router.routes.append(mcp_route())
     add_dashboard(app)
     # the last one that is added stands first
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)

@@ -1,0 +1,7 @@
+"""``python -m livekit_plugins_voicegateway`` is ``voicegw``."""
+
+from __future__ import annotations
+
+from .cli import main
+
+main()
