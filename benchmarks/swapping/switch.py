@@ -30,7 +30,7 @@ WATCHED = 0.5
 """Seconds before and after a switch in which the loop is watched."""
 
 HEARD_OF = 0.05
-"""Seconds in which the recorder's thread has dealt with a changed budget."""
+"""Seconds in which the recorder's thread has usually dealt with a changed budget."""
 
 
 @dataclass
@@ -118,16 +118,28 @@ async def _stt_back(stage: Stage, switch: Switch) -> None:
 async def _stream(
     switch: Switch, model: inference.STT, audio: Samples, rate: int, change: Callable[[], None]
 ) -> None:
-    """Push audio, change the budget, and measure the frame with which the stream asks for it."""
+    """Push all audio but a second, change the budget, and measure each frame of that second: with
+    one of them the stream asks its budget."""
     stream = model.stream()
     reading = asyncio.create_task(_read(stream))
     was_local = _is_local(model)
-    *before, last = _frames(audio, rate)
-    for frame in before:
+    for frame in _frames(audio[:-rate], rate):
         stream.push_frame(frame)
     await asyncio.sleep(WATCHED)
-    await _change_over(switch, change, lambda: stream.push_frame(last))
-    assert _is_local(model) is not was_local
+    async with LoopTurns() as before:
+        await asyncio.sleep(WATCHED)
+    change()
+    took = 0.0
+    async with LoopTurns() as after:
+        while _is_local(model) is was_local:
+            await asyncio.sleep(HEARD_OF)
+            for frame in _frames(audio[-rate:], rate):
+                began = time.thread_time()
+                stream.push_frame(frame)
+                took = max(took, 1000 * (time.thread_time() - began))
+                await asyncio.sleep(0)
+        await asyncio.sleep(WATCHED)
+    _add(switch, before, took, after)
     await stream.aclose()
     await reading
     await model.aclose()
@@ -136,25 +148,27 @@ async def _stream(
 async def _tts(stage: Stage, switch: Switch) -> None:
     stage.pay()
     model = inference.TTS("cartesia/sonic-3", project="prod")
-    opened: list[Any] = []
-    await _change_over(switch, stage.spend, lambda: opened.append(model.stream()))
-    assert _is_local(model)
-    await opened[0].aclose()
+    async with LoopTurns() as before:
+        await asyncio.sleep(WATCHED)
+    stage.spend()
+    took = 0.0
+    async with LoopTurns() as after:
+        while not _is_local(model):
+            await asyncio.sleep(HEARD_OF)
+            began = time.thread_time()
+            stream = model.stream()
+            took = 1000 * (time.thread_time() - began)
+            await asyncio.sleep(0)
+            await stream.aclose()
+        await asyncio.sleep(WATCHED)
+    _add(switch, before, took, after)
     await model.aclose()
 
 
-async def _change_over(switch: Switch, change: Callable[[], None], act: Callable[[], None]) -> None:
-    async with LoopTurns() as before:
-        await asyncio.sleep(WATCHED)
-    change()
-    await asyncio.sleep(HEARD_OF)
-    async with LoopTurns() as after:
-        began = time.thread_time()
-        act()
-        switch.call_ms.append(1000 * (time.thread_time() - began))
-        await asyncio.sleep(WATCHED)
-    switch.before_ms.append(before.longest_ms)
+def _add(switch: Switch, before: LoopTurns, took: float, after: LoopTurns) -> None:
+    switch.call_ms.append(took)
     switch.turn_ms.append(after.longest_ms)
+    switch.before_ms.append(before.longest_ms)
 
 
 def _is_local(model: inference.STT | inference.TTS) -> bool:
