@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from ..config import Config
 from ..version import __version__
-from . import health
+from . import operation
 from .access import Access
 from .api import routes
 from .backend import open_backend
@@ -57,7 +57,7 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     )
     handle_problems(app)
     app.include_router(routes.router)
-    app.include_router(health.router)
+    app.include_router(operation.router)
     app.include_router(create_login(sessions, clock))
     app.router.routes.append(mcp_route())
     add_dashboard(app)

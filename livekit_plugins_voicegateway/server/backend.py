@@ -14,6 +14,7 @@ from ..ledger import Ledger, open_ledger
 from ..managed import ProjectAdmin, ProjectCatalogue
 from ..reports import Reports
 from .changes import Changes
+from .metrics import Metrics
 from .upkeep import keeping_order, sending_alerts
 
 __all__ = ["Backend", "backend_of", "open_backend"]
@@ -33,6 +34,7 @@ class Backend:
         catalogue: All projects: those of the file, and those made at run time.
         admin: Makes, changes and deletes the latter.
         changes: Tells who shows something that it has changed.
+        metrics: What Prometheus is told.
         verifying: Held while the whole ledger is read.
     """
 
@@ -42,6 +44,7 @@ class Backend:
         self.catalogue = ProjectCatalogue(config, ledger, env=config.env)
         self.admin = ProjectAdmin(self.catalogue, ledger, env=config.env, clock=clock)
         self.changes = Changes(self._versions, refresh=self.catalogue.refresh)
+        self.metrics = Metrics()
         self.verifying = asyncio.Lock()
         self._asked = self.catalogue.config
         self._reports = Reports(config, ledger, clock=clock)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from support.command_line import Book, reported
 from support.web_server import WebServer, plain_environment, web_server, write_config
 
@@ -266,6 +267,14 @@ def test_health_says_whether_the_ledger_answers(tmp_path: Path) -> None:
         ill = client.get("/health")
     assert ill.status_code == 503
     assert ill.json()["status"] == "failing"
+
+
+def test_prometheus_is_told_in_its_own_format(client: httpx.Client) -> None:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"voicegateway_cost_dollars", "voicegateway_budget_remaining_dollars"} <= families
 
 
 def test_an_empty_ledger_is_an_answer_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``/health``: whether the server lives and its ledger answers; the one route without a token."""
+"""For whoever runs the server: ``/health``, the one route without a token, and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Annotated, Final, Literal, TypedDict
 
 from fastapi import APIRouter, Depends
 from pydantic_core import to_json
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from ..errors import LedgerError
 from ..version import __version__
-from .api.schemas import schema
+from .api.answering import Asked
+from .api.schemas import problems, schema
 from .backend import Backend, backend_of
 from .problems import RETRY_SECONDS
 
@@ -52,3 +53,27 @@ async def health(backend: Annotated[Backend, Depends(backend_of)]) -> Response:
         headers["retry-after"] = str(RETRY_SECONDS)
         return Response(to_json(_ILL), 503, headers, media_type="application/json")
     return Response(to_json(_WELL), 200, headers, media_type="application/json")
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    response_class=PlainTextResponse,
+    responses={
+        200: {
+            "description": "In the text format of Prometheus.",
+            "content": {
+                "text/plain": {
+                    "example": 'voicegateway_budget_remaining_dollars{project="prod"} 49.987\n'
+                }
+            },
+        },
+        **problems(422, 503),
+    },
+)
+async def metrics(asked: Asked) -> Response:
+    """Spend, usage, budgets, latency, and what runs."""
+    asked.refuse_unknown()
+    backend = asked.backend
+    media_type, body = await backend.metrics.exposition(backend.reports, backend.ledger)
+    return Response(body, media_type=media_type, headers={"cache-control": "no-store"})
