@@ -70,7 +70,7 @@ FULL = Size(
     lease_seconds=5.0,
     dollars=6.00,
     kills=(None, 0.25, 0.85),
-    completions=5_000,
+    completions=12_000,
     callers=(8, 50),
 )
 QUICK = Size(
@@ -82,6 +82,9 @@ QUICK = Size(
     completions=2_000,
     callers=(8, 4),
 )
+
+
+KILLS_IN_SANDBOX = (None, 0.5)
 
 
 @dataclass(frozen=True)
@@ -298,7 +301,7 @@ def measure_sandbox(size: Size) -> list[Outcome]:
     from sandbox_budget import SandboxPlan, spend_in_sandbox
 
     outcomes = []
-    for share in size.kills:
+    for share in KILLS_IN_SANDBOX:
         plan = SandboxPlan(size.completions, *size.callers, wait_for_leases=size is FULL)
         if share is not None:
             plan = plan._replace(killed=2, killed_at=share)

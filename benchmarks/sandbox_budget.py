@@ -179,14 +179,16 @@ class Worker:
 
 class _Log(NamedTuple):
     refused: list[float]
-    unanswered: int
+    unanswered: list[float]
 
     @classmethod
     def read(cls, path: Path) -> _Log:
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         kinds = [line.split() for line in lines]
-        refused = [float(at) for kind, at in kinds if kind == "refused"]
-        return cls(refused, len(kinds) - len(refused))
+        return cls(
+            [float(at) for kind, at in kinds if kind == "refused"],
+            [float(at) for kind, at in kinds if kind == "unanswered"],
+        )
 
 
 def spend_in_sandbox(plan: SandboxPlan, folder: Path) -> Outcome:
@@ -236,7 +238,7 @@ def spend_in_sandbox(plan: SandboxPlan, folder: Path) -> Outcome:
         taken_at_first_refusal=sum(each.nanos for each in billed if each.began <= first) / budget,
         overspend=max(0, total - budget) / NANOS_PER_DOLLAR,
         bound=bound / NANOS_PER_DOLLAR,
-        unanswered=sum(_Log.read(log).unanswered for log in logs),
+        unanswered=sum(at <= first for log in logs for at in _Log.read(log).unanswered),
     )
 
 

@@ -102,7 +102,7 @@ class Outcome:
         taken_at_first_refusal: The same with what the requests that ran then went on to spend.
         overspend: What was spent beyond the budget.
         bound: The most that it may be.
-        unanswered: Requests refused because the ledger did not answer within 50 ms.
+        unanswered: Requests refused while there was money: the ledger took longer than 50 ms.
     """
 
     processes: int
@@ -269,7 +269,7 @@ def _reckon(
 ) -> Outcome:
     ended: list[tuple[Admitted, float]] = []  # with the moment after which it spends no more
     refused: list[float] = []
-    unanswered = 0
+    unanswered: list[float] = []
     for log in logs:
         for line in log.read_text().splitlines():
             kind, *fields = line.split()
@@ -280,7 +280,7 @@ def _reckon(
             elif kind == "refused":
                 refused.append(float(fields[0]))
             else:
-                unanswered += 1
+                unanswered.append(float(fields[0]))
     first = min(refused, default=time.time())
     spent = sum(request.spent_until(end) for request, end in ended)
     used = sum(request.spent_until(min(end, first)) for request, end in ended)
@@ -299,7 +299,7 @@ def _reckon(
         taken_at_first_refusal=taken / plan.budget_nanos,
         overspend=max(0.0, (spent - plan.budget_nanos) / NANOS_PER_DOLLAR),
         bound=plan.bound_nanos / NANOS_PER_DOLLAR,
-        unanswered=unanswered,
+        unanswered=sum(at <= first for at in unanswered),
     )
 
 

@@ -30,11 +30,14 @@ ASK_AGAIN_SECONDS = 1.0
 """Seconds after which the ledger is asked again whether something has come back."""
 
 SLICE_SECONDS = 0.5
-"""A slice lasts about so long at the pace at which the process spends: what a killed process held
-is little, and the ledger is asked about twice in this time."""
+"""A slice lasts about so long at the pace at which the process spends, so that a killed one strands
+little; the ledger is asked about twice in this time."""
 
-SMALLEST_SLICE = 256
-"""A slice is at least this part of the budget, so that a call's next turn finds one."""
+FIRST_SLICE = 256
+"""The first slice is this part of the budget, so that a first burst need not wait."""
+
+SMALLEST_SLICE = 1024
+"""A later one is at least this part of it."""
 
 _FORGOTTEN = 0.93
 """What is kept, each second, of the largest request seen: half of it after ten seconds."""
@@ -368,7 +371,8 @@ class Budget:
             limit = self.limit_nanos
             if now - self._last_used >= IDLE_SECONDS:
                 return Wish(self.day, limit, 0, 0, 0)  # only what the ledger says
-            wanted = max(comfortable, self._pace(now), limit // SMALLEST_SLICE)
+            usual = limit // (SMALLEST_SLICE if self.granted else FIRST_SLICE)
+            wanted = max(comfortable, self._pace(now), usual)
             return Wish(self.day, limit, needed, comfortable, wanted)
 
     def _pace(self, now: float) -> int:
@@ -406,16 +410,12 @@ class Budget:
             self._live_until(expires_at)
         self._ask_below = max(self._largest, self.available // 2)
         limit = self.limit_nanos
+        left = limit - grant.settled_nanos - grant.leased_nanos + self.available
         if grant.granted_nanos < asked_for or grant.settled_nanos >= limit:
             self._refused_at = now
             refused = 1 if grant.settled_nanos >= limit else max(1, self.available + asked_for)
             self._refused_from = min(refused, self._refused_from or refused)
-        elif (
-            asked_for
-            or self._refused_from is None
-            or limit - grant.settled_nanos - grant.leased_nanos + self.available
-            >= self._refused_from
-        ):
+        elif asked_for or left >= (self._refused_from or 0):
             self._refused_at = self._refused_from = None
             self._needed = 0
 

@@ -126,6 +126,17 @@ async def test_a_model_of_unknown_price_is_refused_when_the_budget_is_spent(
     assert trace.raised[0] == "BudgetExceededError"
 
 
+async def test_a_model_of_unknown_price_serves_while_there_is_money(tmp_path: Path) -> None:
+    async with utils.http_context.open(), Sandbox() as sandbox:
+        async with gateway_on(sandbox, tmp_path, projects("block", budget="5")) as gateway:
+            model = inference.TTS("cartesia/sonic-99", project="prod")
+            trace, rows = await ask(gateway, speak, model)
+    assert trace.raised is None
+    [row] = rows
+    assert (row["status"], row["cost_nanos"]) == ("completed", None)
+    assert row["characters"] > 0
+
+
 async def test_the_refusal_carries_what_an_application_needs(tmp_path: Path) -> None:
     async with utils.http_context.open(), Sandbox() as sandbox:
         async with gateway_on(sandbox, tmp_path, projects("block")):
