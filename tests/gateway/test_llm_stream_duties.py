@@ -169,7 +169,7 @@ async def test_a_session_opens_the_connection_when_it_is_made(tmp_path: Path) ->
             llm=model, vad=None, turn_handling={"turn_detection": None}
         )
         assert session.llm is model
-        assert await asked.get() == "GET /v1/models"
+        assert await asyncio.wait_for(asked.get(), 10) == "GET /v1/models"
         model.prewarm(loop=asyncio.get_running_loop())
         await plugin(model)._prewarm_task
         assert asked.empty()  # once is enough
