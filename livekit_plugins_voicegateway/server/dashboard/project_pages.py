@@ -74,7 +74,45 @@ async def create(request: Request) -> Response:
     return RedirectResponse(project_address(project.id), 303)
 
 
-@project_pages.get("/{project_id}")
+@project_pages.get("/{project_id}/edit")
+async def edit(request: Request, project_id: str) -> Response:
+    """A form with what a project is."""
+    backend = backend_of(request)
+    # says where the project is defined when it cannot be changed here
+    await backend.admin.would_delete(project_id)
+    return _form_page(request, ProjectForm.of(_configured(backend, project_id)))
+
+
+@project_pages.post("/{project_id}/edit")
+async def update(request: Request, project_id: str) -> Response:
+    """Change a project to what the form has."""
+    form = ProjectForm.read(await request.form(), project_id)
+    backend = backend_of(request)
+    try:
+        await backend.admin.update(project_id, form.fields(new=False), front="dashboard")
+    except InvalidQueryError as error:
+        return _form_page(request, form.with_problems(error.problems), status=422)
+    except (NotManagedError, SecretKeyError) as error:
+        return _form_page(request, form.with_refusal(str(error)), status=409)
+    return RedirectResponse(project_address(project_id), 303)
+
+
+@project_pages.get("/{project_id}/delete")
+async def ask_to_delete(request: Request, project_id: str) -> Response:
+    """What would go with a project."""
+    deletion = await backend_of(request).admin.would_delete(project_id)
+    return Page(request, "project_delete", f"Delete {project_id}").respond({"deletion": deletion})
+
+
+@project_pages.post("/{project_id}/delete")
+async def delete(request: Request, project_id: str) -> Response:
+    """Delete a project."""
+    await backend_of(request).admin.delete(project_id, front="dashboard")
+    return RedirectResponse("/projects", 303)
+
+
+# the last one, because it takes what is behind the id of a project, too: an old one may have a /
+@project_pages.get("/{project_id:path}")
 async def project(request: Request, project_id: str) -> Response:
     """One project: its budget, what it spends on what, how fast that is, its requests."""
     backend = backend_of(request)
@@ -112,43 +150,6 @@ async def project(request: Request, project_id: str) -> Response:
         },
         live=True,
     )
-
-
-@project_pages.get("/{project_id}/edit")
-async def edit(request: Request, project_id: str) -> Response:
-    """A form with what a project is."""
-    backend = backend_of(request)
-    # says where the project is defined when it cannot be changed here
-    await backend.admin.would_delete(project_id)
-    return _form_page(request, ProjectForm.of(_configured(backend, project_id)))
-
-
-@project_pages.post("/{project_id}/edit")
-async def update(request: Request, project_id: str) -> Response:
-    """Change a project to what the form has."""
-    form = ProjectForm.read(await request.form(), project_id)
-    backend = backend_of(request)
-    try:
-        await backend.admin.update(project_id, form.fields(new=False), front="dashboard")
-    except InvalidQueryError as error:
-        return _form_page(request, form.with_problems(error.problems), status=422)
-    except (NotManagedError, SecretKeyError) as error:
-        return _form_page(request, form.with_refusal(str(error)), status=409)
-    return RedirectResponse(project_address(project_id), 303)
-
-
-@project_pages.get("/{project_id}/delete")
-async def ask_to_delete(request: Request, project_id: str) -> Response:
-    """What would go with a project."""
-    deletion = await backend_of(request).admin.would_delete(project_id)
-    return Page(request, "project_delete", f"Delete {project_id}").respond({"deletion": deletion})
-
-
-@project_pages.post("/{project_id}/delete")
-async def delete(request: Request, project_id: str) -> Response:
-    """Delete a project."""
-    await backend_of(request).admin.delete(project_id, front="dashboard")
-    return RedirectResponse("/projects", 303)
 
 
 def _form_page(request: Request, form: ProjectForm, *, status: int = 200) -> Response:
