@@ -17,6 +17,7 @@ from . import (
     export,
     init,
     logs,
+    managing,
     mcp,
     prices,
     projects,
@@ -26,6 +27,15 @@ from . import (
 from .failures import show_tracebacks
 
 __all__ = ["app"]
+
+for command in (
+    managing.create,
+    managing.update,
+    managing.delete,
+    managing.changes,
+    managing.rotate_keys,
+):
+    projects.project.add_command(command)
 
 _GROUPS: Final[Mapping[str, tuple[click.Command, ...]]] = {
     "Set up": (init.init, check.check, download.download_files, demo.demo),

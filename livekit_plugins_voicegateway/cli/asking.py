@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..ledger import Ledger
     from ..reports import Reports
 
-__all__ = ["ask", "ask_ledger", "ask_prices", "nothing_recorded"]
+__all__ = ["ask", "ask_ledger", "ask_prices", "nothing_recorded", "quiet", "with_managed"]
 
 Answer = TypeVar("Answer")
 
@@ -53,11 +53,41 @@ def ask_ledger(
 
     config = load_config(path)
 
-    async def answer() -> Answer:
+    async def answer() -> tuple[Config, Answer]:
         async with make_ledger(config.database_url, read_only=True) as ledger:
-            return await question(config, ledger)
+            all_projects = await with_managed(config, ledger)
+            return all_projects, await question(all_projects, ledger)
 
-    return config, asyncio.run(answer())
+    return asyncio.run(answer())
+
+
+async def with_managed(config: Config, ledger: Ledger) -> Config:
+    """Return a configuration with the projects that were made at run time in it.
+
+    Args:
+        config: As the file has it.
+        ledger: Where they are kept; open.
+
+    Raises:
+        LedgerError: The ledger cannot be read.
+    """
+    if not (await ledger.managed_projects()).rows:
+        return config  # most have none, and need not wait until what reads them is imported
+    from ..managed import ProjectCatalogue
+
+    quiet()
+    catalogue = ProjectCatalogue(config, ledger, env=config.env)
+    await catalogue.refresh()
+    return catalogue.config
+
+
+def quiet() -> None:
+    """Keep what workers and servers log from standard error: a shell need not have their keys."""
+    import logging
+
+    from ..log import logger
+
+    logger.addHandler(logging.NullHandler())
 
 
 def ask_prices(
@@ -72,11 +102,22 @@ def ask_prices(
     import asyncio
 
     from ..config import load_config
+    from ..errors import LedgerError
     from ..ledger import make_ledger
     from ..reports import Reports
 
     config = load_config(path)
-    return asyncio.run(question(Reports(config, make_ledger(config.database_url))))
+
+    async def answer() -> Answer:
+        ledger = make_ledger(config.database_url, read_only=True)
+        try:
+            async with ledger:
+                all_projects = await with_managed(config, ledger)
+        except LedgerError:
+            all_projects = config
+        return await question(Reports(all_projects, ledger))
+
+    return asyncio.run(answer())
 
 
 def nothing_recorded(config: Config, what: str) -> str:

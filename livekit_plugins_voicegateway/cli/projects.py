@@ -79,7 +79,7 @@ def projects(config: Path | None, as_json: bool) -> None:
 
 @click.group()
 def project() -> None:
-    """Show one project."""
+    """Show, create, update or delete one project."""
 
 
 @project.command()
