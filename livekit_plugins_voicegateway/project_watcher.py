@@ -137,7 +137,11 @@ class ProjectWatcher:
                 self._catalogue = ProjectCatalogue(self._config, self._ledger, env=self._env)
             assert self._ledger is not None
             await self._ledger.open()
+            known = self._catalogue.notes
             if await self._catalogue.refresh():
+                for note in self._catalogue.notes:
+                    if note not in known:
+                        logger.warning("%s", note)
                 self._take_in(self._catalogue.config)
             self._trouble = ""
         except Exception as e:

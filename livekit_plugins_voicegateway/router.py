@@ -242,6 +242,13 @@ class Router:
         """
         return self._unknown_options(provider, self._blocks(provider))
 
+    def unknown_options_of(self, project: Project, provider: str) -> list[ConfigProblem]:
+        """The same of a project that was made at run time; none of any other."""
+        own = project.providers.get(provider)
+        if own is None or project.source != "managed":
+            return []
+        return self._unknown_options(provider, [own])
+
     def _unknown_options(
         self, provider: str, blocks: Iterable[ProviderOptions]
     ) -> list[ConfigProblem]:
@@ -297,13 +304,8 @@ class Router:
             if problems := self.unknown_options(provider):
                 raise ConfigError(str(self.config.path or "the configuration"), problems)
             self._checked.add(provider)
-        own = project.providers.get(provider)
         # no other project is to suffer from what is wrong with one that was made at run time
-        if (
-            own is not None
-            and project.source == "managed"
-            and (problems := self._unknown_options(provider, [own]))
-        ):
+        if problems := self.unknown_options_of(project, provider):
             raise ConfigError(f"project {project.id!r}, made at run time,", problems)
 
     def _constructor(self, modality: Modality, route: Route) -> Callable[..., Any]:

@@ -166,7 +166,9 @@ def _headline(project: Project) -> str:
         parts.append("no budget")
     else:
         parts.append(f"{dollars(project.daily_budget)} a day, then {project.budget_action}")
-    if project.line:
+    if project.source == "managed":
+        parts.append("made at run time")
+    elif project.line:
         parts.append(f"line {project.line}")
     return " · ".join(parts)
 

@@ -106,7 +106,9 @@ def inspect_config(config: Config, env: Mapping[str, str]) -> Findings:
         config: The configuration.
         env: Environment variables.
     """
+    config, managed_notes = asyncio.run(_with_managed(config, env))
     problems, notes = _provider_faults(config)
+    notes += managed_notes
     notes += _without_effect(config)
     notes += _server_notes(config)
     active: str | None = None
@@ -128,6 +130,23 @@ def inspect_config(config: Config, env: Mapping[str, str]) -> Findings:
         problems=sorted(problems, key=lambda problem: problem.line),
         notes=notes,
     )
+
+
+async def _with_managed(config: Config, env: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """Return the configuration with the projects made at run time, and what is to be known of them.
+
+    A ledger that cannot be read has none; `_database` says what is wrong with it.
+    """
+    from ..ledger import make_ledger
+    from ..managed import ProjectCatalogue
+
+    try:
+        async with make_ledger(config.database_url, read_only=True) as ledger:
+            catalogue = ProjectCatalogue(config, ledger, env=env)
+            await catalogue.refresh()
+    except VoiceGatewayError:
+        return config, []
+    return catalogue.config, list(catalogue.notes)
 
 
 def _keys(config: Config, project_id: str, env: Mapping[str, str]) -> list[Key]:
@@ -183,6 +202,9 @@ def _provider_faults(config: Config) -> tuple[list[ConfigProblem], list[str]]:
                     f"the plugin for {provider!r} cannot be imported, so its options were not "
                     f"checked: {type(error).__name__}: {error}"
                 )
+                continue
+            for project in config.projects.values():
+                problems += router.unknown_options_of(project, provider)
     return problems, notes
 
 
@@ -202,7 +224,7 @@ def _without_effect(config: Config) -> list[str]:
 def _server_notes(config: Config) -> list[str]:
     """Say why ``voicegw serve`` would not start as it is configured."""
     try:
-        from ..server.access import UnsafeListenerError, check_listener
+        from ..server.listener import UnsafeListenerError, check_listener
     except ImportError:
         return []  # without what a server needs there is none
     try:
@@ -248,6 +270,8 @@ def _key(
     env: Mapping[str, str],
 ) -> Key:
     # as the router decides: a project that names a key of its own has nothing to do with others
+    if own is not None and own.unusable:
+        return Key(provider, "missing", f"no key: {own.unusable}")
     for options in (own, shared):
         named = [option for option in options.options() if _is_key(option)] if options else []
         if named:
@@ -281,6 +305,8 @@ def _value_of(option: Option, env: Mapping[str, str]) -> tuple[bool, str]:
         value = option.value.fill({}) if isinstance(option.value, Template) else option.value
         if fault := fault_of_key(option.name, value):
             return False, f"no key: line {option.line} {fault}"
+        if not option.line:
+            return True, "a key of its own, sealed in the ledger"
         return True, f"key in the file, line {option.line}"
     names = " and ".join(dict.fromkeys(variables))
     try:

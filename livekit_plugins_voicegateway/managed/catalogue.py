@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..log import logger
 from ..projects import Project
 from .vault import Vault
 
@@ -83,9 +82,6 @@ class ProjectCatalogue:
         notes += tuple(
             self._shadowed(project_id) for project_id in read if self._in_file(project_id)
         )
-        for note in notes:
-            if note not in self._notes:
-                logger.warning("%s", note)
         projects = [project for project, _ in read.values() if project is not None]
         self._rows, self._read, self._notes = found.rows, read, notes
         self._config = self._file.with_projects(projects)

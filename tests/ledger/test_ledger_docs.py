@@ -34,7 +34,8 @@ async def test_every_query_of_the_page_finds_something(
 
 
 @pytest.mark.parametrize(
-    "table", ["usage", "usage_daily", "managed_projects", "project_daily_costs"]
+    "table",
+    ["usage", "usage_daily", "managed_projects", "project_changes", "project_daily_costs"],
 )
 async def test_every_column_is_documented(table: str, ledger: Ledger, path: Path) -> None:
     connection = sqlite3.connect(path)
