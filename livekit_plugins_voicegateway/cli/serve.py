@@ -34,31 +34,30 @@ def serve(host: str | None, port: int | None, config: Path | None) -> None:
     """
     from ..config import load_config
     from ..errors import VoiceGatewayError
+    from ..server.listener import address, listen
 
     loaded = load_config(config)
-    try:
-        from ..server.run import run
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("livekit"):
-            raise
-        raise VoiceGatewayError(
-            f"the server is not installed: there is no {error.name}. Run: {_INSTALL}"
-        ) from error
-
     token = loaded.server.token
-    if token is not None and len(token) < _SHORT_TOKEN:
-        complain(
-            f"the token has {len(token)} characters, and could be found by trying: "
-            "`openssl rand -hex 24` makes a better one."
-        )
+    where = host if host is not None else loaded.server.host
+    with listen(where, port if port is not None else loaded.server.port, token) as listener:
+        try:
+            from ..server.run import run
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("livekit"):
+                raise
+            raise VoiceGatewayError(
+                f"the server is not installed: there is no {error.name}. Run: {_INSTALL}"
+            ) from error
 
-    def started(url: str) -> None:
-        who = "whoever has the token" if token else "this machine only (there is no token)"
-        emit(f"Listening on {url} for {who}. Ctrl-C ends it.\n")
+        if token is not None and len(token) < _SHORT_TOKEN:
+            complain(
+                f"the token has {len(token)} characters, and could be found by trying: "
+                "`openssl rand -hex 24` makes a better one."
+            )
 
-    run(
-        loaded,
-        host if host is not None else loaded.server.host,
-        port if port is not None else loaded.server.port,
-        started,
-    )
+        def started() -> None:
+            url = f"http://{address(where, listener.getsockname()[1])}"
+            who = "whoever has the token" if token else "this machine only (there is no token)"
+            emit(f"Listening on {url} for {who}. Ctrl-C ends it.\n")
+
+        run(loaded, listener, started)

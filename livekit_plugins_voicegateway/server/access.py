@@ -16,19 +16,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import VoiceGatewayError
 from .hosts import header, is_cross_site, is_loopback, is_loopback_host
 from .problems import Fault, problem
 from .sessions import COOKIE, Sessions
 
-__all__ = [
-    "OPEN_PATHS",
-    "Access",
-    "Sessions",
-    "UnsafeListenerError",
-    "check_listener",
-    "session_of",
-]
+__all__ = ["OPEN_PATHS", "Access", "is_open", "session_of"]
 
 OPEN_PATHS: Final = frozenset({"/health", "/login", "/login/style.css"})
 """What needs no token: whether the server lives, and where the token is given."""
@@ -46,36 +38,6 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-
-
-class UnsafeListenerError(VoiceGatewayError):
-    """Without a token the server would answer other machines. Says what to change.
-
-    Args:
-        host: The address that it was to listen on.
-    """
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-        super().__init__(
-            f"not listening on {host}: everybody who reaches this machine could read what is spent "
-            "and change projects, because there is no token. Set VOICEGW_TOKEN (`openssl rand -hex "
-            "24` makes one) or `server.token` in voicegw.yaml, or listen on 127.0.0.1."
-        )
-
-
-def check_listener(host: str, token: str | None) -> None:
-    """Refuse to listen for other machines without a token.
-
-    Args:
-        host: Address to listen on.
-        token: What requests must carry; None for nothing.
-
-    Raises:
-        UnsafeListenerError: Other machines could ask.
-    """
-    if token is None and not is_loopback(host):
-        raise UnsafeListenerError(host)
 
 
 class Access:

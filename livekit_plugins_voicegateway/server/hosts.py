@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from starlette.types import Scope
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 __all__ = ["header", "is_cross_site", "is_loopback", "is_loopback_host", "is_navigation"]
 
