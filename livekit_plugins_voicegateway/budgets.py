@@ -122,7 +122,11 @@ class Hold:
 
     def release(self) -> None:
         """The request is over, and its cost is noted: let go of what it held beyond that."""
-        self._budget._release(self)
+        budget = self._budget
+        with budget._lock:
+            if self._lease is budget._lease and self.expected > self.spent:
+                budget.available += self.expected - self.spent
+            self.expected = 0
 
 
 class Budget:
@@ -321,12 +325,6 @@ class Budget:
                 self.spent += total_nanos - hold.spent
                 hold.spent = total_nanos
                 self.available -= max(hold.expected, total_nanos) - before
-
-    def _release(self, hold: Hold) -> None:
-        with self._lock:
-            if hold._lease is self._lease and hold.expected > hold.spent:
-                self.available += hold.expected - hold.spent
-            hold.expected = 0
 
     # what the ledger says
 
