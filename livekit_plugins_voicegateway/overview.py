@@ -39,7 +39,7 @@ __all__ = [
 FORECAST_DAYS: Final = 7
 """Days before today whose average says what the rest of today will bring."""
 
-LATENCY_SAMPLE: Final = 100
+LATENCY_SAMPLE: Final = 50
 """Newest requests of each project and model that latencies are taken of."""
 
 _SHORTEST_PACE: Final = 1 / 24

@@ -45,12 +45,14 @@
     return `rgba(${numbers.join(", ")}, ${share})`;
   }
 
+  // as the server writes amounts: cents, and three digits where it is smaller
   function dollars(value) {
-    const small = value !== 0 && Math.abs(value) < 1;
-    const digits = small
-      ? { maximumSignificantDigits: 3, minimumFractionDigits: 2 }
-      : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
-    return `$${value.toLocaleString("en-US", digits)}`;
+    const size = Math.abs(value);
+    const small = size > 0 && size < 1;
+    const places = small ? Math.min(9, Math.max(2, 2 - Math.floor(Math.log10(size)))) : 2;
+    const [whole, part] = size.toFixed(places).split(".");
+    const cents = part.slice(0, 2) + part.slice(2).replace(/0+$/, "");
+    return `${value < 0 ? "-" : ""}$${Number(whole).toLocaleString("en-US")}.${cents}`;
   }
 
   function datasets(data) {
