@@ -1,7 +1,7 @@
 """One layer of questions answers all fronts: each is asked the same, and says the same.
 
 A front is a column of `QUESTIONS`: what `Reports` is called with, the words behind ``voicegw``, the
-path of the HTTP API.
+path of the HTTP API, the tool of the MCP server where there is one.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 from support.command_line import COMMAND, Book
+from support.mcp_clients import answer
 from support.web_server import WebServer, plain_environment, web_server, write_config
 
 from livekit_plugins_voicegateway.config import load_config
@@ -33,37 +35,57 @@ class Question:
     reports: Callable[[Reports], Awaitable[object]]
     command: tuple[str, ...]
     path: str
+    tool: str = ""
+    arguments: dict[str, object] = field(default_factory=dict)
 
 
 QUESTIONS = {
-    "costs of today": Question(lambda r: r.costs(), ("costs",), "/v1/costs"),
+    "costs of today": Question(lambda r: r.costs(), ("costs",), "/v1/costs", "get_costs", {}),
     "costs of a project and period": Question(
         lambda r: r.costs("30d", "prod"),
         ("costs", "--period", "30d", "--project", "prod"),
         "/v1/costs?period=30d&project=prod",
+        "get_costs",
+        {"period": "30d", "project": "prod"},
     ),
     "costs of all time": Question(
-        lambda r: r.costs("all"), ("costs", "--period", "all"), "/v1/costs?period=all"
+        lambda r: r.costs("all"),
+        ("costs", "--period", "all"),
+        "/v1/costs?period=all",
+        "get_costs",
+        {"period": "all"},
     ),
     "costs of days without any": Question(
         lambda r: r.costs("2001-01-01..2001-01-31"),
         ("costs", "--period", "2001-01-01..2001-01-31"),
         "/v1/costs?period=2001-01-01..2001-01-31",
+        "get_costs",
+        {"period": "2001-01-01..2001-01-31"},
     ),
-    "projects": Question(lambda r: r.projects(), ("projects",), "/v1/projects"),
+    "projects": Question(
+        lambda r: r.projects(), ("projects",), "/v1/projects", "list_projects", {}
+    ),
     "one project": Question(
-        lambda r: r.project("staging"), ("project", "show", "staging"), "/v1/projects/staging"
+        lambda r: r.project("staging"),
+        ("project", "show", "staging"),
+        "/v1/projects/staging",
+        "get_project",
+        {"project_id": "staging"},
     ),
-    "requests": Question(lambda r: r.logs(), ("logs",), "/v1/logs"),
+    "requests": Question(lambda r: r.logs(), ("logs",), "/v1/logs", "get_logs", {"limit": 50}),
     "requests of one kind": Question(
         lambda r: r.logs(modality="llm", status="failed", limit=1),
         ("logs", "--modality", "llm", "--status", "failed", "--limit", "1"),
         "/v1/logs?modality=llm&status=failed&limit=1",
+        "get_logs",
+        {"modality": "llm", "status": "failed", "limit": 1},
     ),
     "requests of a room and model": Question(
         lambda r: r.logs(room=ROOM, model="openai/gpt-4.1-mini"),
         ("logs", "--room", ROOM, "--model", "openai/gpt-4.1-mini"),
         "/v1/logs?room=bookings/7%20%C3%A4&model=openai/gpt-4.1-mini",
+        "get_logs",
+        {"room": ROOM, "model": "openai/gpt-4.1-mini", "limit": 50},
     ),
     "calls": Question(lambda r: r.calls(), ("calls",), "/v1/calls"),
     "calls of a project": Question(
@@ -72,7 +94,11 @@ QUESTIONS = {
         "/v1/calls?project=prod&limit=1",
     ),
     "one call": Question(
-        lambda r: r.call(ROOM), ("calls", ROOM), "/v1/calls/bookings%2F7%20%C3%A4"
+        lambda r: r.call(ROOM),
+        ("calls", ROOM),
+        "/v1/calls/bookings%2F7%20%C3%A4",
+        "get_call",
+        {"room": ROOM},
     ),
     "whether it adds up": Question(lambda r: r.verify(), ("verify",), "/v1/verify"),
     "prices of a project": Question(
@@ -157,12 +183,26 @@ def of_http(server: WebServer, question: Question) -> object:
     return answer.json()
 
 
+def of_mcp(server: WebServer, question: Question) -> object:
+    return call_tool(server, question.tool, question.arguments)
+
+
+def call_tool(server: WebServer, tool: str, arguments: dict[str, Any]) -> Any:
+    async def call() -> object:
+        async with Client(f"{server.url}/mcp") as client:
+            return answer(await client.call_tool(tool, arguments))
+
+    return asyncio.run(call())
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_front_says_the_same(book: Book, folder: Path, server: WebServer, name: str) -> None:
     question = QUESTIONS[name]
     expected: Any = of_reports(book, question)
     assert of_command(folder, question) == expected
     assert of_http(server, question) == expected
+    if question.tool:
+        assert of_mcp(server, question) == expected
 
 
 def test_every_report_is_among_the_questions() -> None:
@@ -178,3 +218,66 @@ def test_every_report_is_among_the_questions() -> None:
     }
     # what only the dashboard asks
     assert answering - asked == {"overview", "charges", "live", "latency"}
+
+
+def test_a_project_is_the_same_whichever_front_has_made_it(folder: Path, server: WebServer) -> None:
+    with server.client() as client:
+        made = client.post("/v1/projects", json={"project_id": "p1", "daily_budget": 12.5}).json()
+        listed = Question(lambda r: r.projects(), ("projects",), "/v1/projects", "list_projects")
+
+        def seen() -> list[Any]:
+            """The projects of run time, as every front shows them."""
+            fronts = (of_command(folder, listed), of_http(server, listed), of_mcp(server, listed))
+            found = [
+                [one for one in front["projects"] if one["source"] == "managed"]
+                for front in fronts
+                if isinstance(front, dict)
+            ]
+            assert found[0] == found[1] == found[2]
+            return found[0]
+
+        assert seen() == [made]
+        changed = call_tool(server, "update_project", {"project_id": "p1", "tags": ["dev"]})
+        assert changed == {**made, "tags": ["dev"], "accent": "blue"}
+        assert seen() == [changed]
+        command = ("project", "update", "p1", "--daily-budget", "20")
+        updated = of_command(folder, Question(lambda r: r.projects(), command, ""))
+        assert isinstance(updated, dict)
+        assert updated["daily_budget"] == 20
+        # another process has changed it: the server knows by its own look at the ledger
+        with client.stream("GET", "/v1/events") as following:
+            for _ in following.iter_lines():
+                if client.get("/v1/projects/p1").json()["daily_budget"] == 20:
+                    break
+        assert seen() == [updated]
+        would = client.delete("/v1/projects/p1?dry_run=true").json()
+        deletion = ("project", "delete", "p1", "--yes")
+        assert of_command(folder, Question(lambda r: r.projects(), deletion, "")) == would
+        said = client.get("/v1/changes?project=p1").json()["changes"]
+    assert [(change["action"], change["front"]) for change in said] == [
+        ("deleted", "cli"),
+        ("changed", "cli"),
+        ("changed", "mcp"),
+        ("created", "http"),
+    ]
+
+
+def test_the_same_fault_is_said_in_the_same_words(folder: Path, server: WebServer) -> None:
+    fields = {"project_id": "p2", "daily_budget": "much", "tags": ["a\nb"]}
+    with server.client() as client:
+        answered = client.post("/v1/projects", json=fields)
+    done = subprocess.run(
+        [COMMAND, "project", "create", "p2", "--daily-budget", "much", "--tag", "a\nb"],
+        cwd=folder,
+        env={**plain_environment(folder), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answered.status_code, done.returncode) == (422, 2)
+    faults = answered.json()["errors"]
+    assert {fault["field"] for fault in faults} == {"daily_budget", "tags[0]"}
+    for fault in faults:
+        assert f"{fault['field']}: found {fault['found']}; expected {fault['expected']}" in (
+            done.stderr
+        )
