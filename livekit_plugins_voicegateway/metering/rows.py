@@ -88,12 +88,14 @@ class RowBuilder:
             ended_at: Unix time at which this part ended although the request goes on.
         """
         fault = meter.fault
+        # before anything is measured: what has ended must not be closed with less than it used
+        status: Status = "completed" if ended_at is not None else meter.status
         try:
             used, estimated = meter.measure()
             used = _difference(used, part.base)
             cost_nanos: int | None
             price: str | None
-            if meter.status == "rejected":
+            if status == "rejected":
                 cost_nanos, price = 0, None
             else:
                 used, estimated, cost_nanos, price = self._price(meter, part, used, estimated)
@@ -107,8 +109,9 @@ class RowBuilder:
                     "Please report this with the traceback."
                 )
         request = meter.request
-        status: Status = "completed" if ended_at is not None else meter.status
-        part_ended_at = ended_at if ended_at is not None else meter.ended_at
+        part_ended_at = ended_at
+        if ended_at is None and status != "open":
+            part_ended_at = meter.ended_at
         whole = part.started_at == meter.started_at and ended_at is None
         if whole:
             duration_ms = meter.age_ms
