@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .delegates import Delegates
     from .ledger import Ledger
     from .pricing.book import Price
+    from .telemetry import RequestSpan
 
 __all__ = ["Gateway", "current_gateway", "install"]
 
@@ -99,7 +101,7 @@ class Gateway:
             clock=clock,
         )
         self.watcher = ProjectWatcher(self.config, env=env, take_in=self._take_in)
-        self._deleted: dict[str, Project] = {}
+        self._serving = self.config  # and the projects that were deleted while it runs
         self._delegates: weakref.WeakSet[Delegates[Any]] = weakref.WeakSet()
         self._delegates_lock = threading.Lock()
         self.notices = self._make_notices(rows, owner) if tracking.enabled else None
@@ -129,10 +131,8 @@ class Gateway:
             chosen: The project that the model object was made for, if any.
         """
         try:
-            return self.config.project(resolve_project(chosen, self.config, self.env))
+            return self._serving.project(resolve_project(chosen, self._serving, self.env))
         except UnknownProjectError as e:
-            if e.project in self._deleted:
-                return self._deleted[e.project]
             self.known_projects(e.project)
             return self.config.project(resolve_project(chosen, self.config, self.env))
 
@@ -200,10 +200,22 @@ class Gateway:
             speech_id=_speech_id() if modality != "stt" else None,
         )
 
-    def track(self, meter: Meter) -> None:
-        """Record a meter from now on."""
+    def track(self, meter: Meter, span: RequestSpan | None = None) -> None:
+        """Record a meter from now on.
+
+        Args:
+            meter: What counts a request.
+            span: The request's span, if somebody traces it: what it cost goes there, too.
+        """
+        if span is not None:
+            self.trace(meter, span)
         if self.config.cost_tracking.enabled:
             self.recorder.track(meter)
+
+    def trace(self, meter: Meter, span: RequestSpan) -> None:
+        """Put on a span what a meter's rows cost; they are not known when nothing is metered."""
+        if self.config.cost_tracking.enabled:
+            span.follow(meter)
 
     def reject(self, request: Request, error: BaseException) -> None:
         """Record a request that a budget refused."""
@@ -261,22 +273,18 @@ class Gateway:
         deadline = time.monotonic() + timeout
         self.recorder.close(timeout)  # first: what is written is paid out of the leases
         self.leases.close(max(0.0, deadline - time.monotonic()))
+        self.watcher.close(max(0.0, deadline - time.monotonic()))
         if self.notices is not None:
             self.notices.close(max(0.0, deadline - time.monotonic()))
-        self.watcher.close(max(0.0, deadline - time.monotonic()))
 
     def _take_in(self, config: Config) -> None:
         """Projects were made, changed or deleted; runs on the watcher's thread."""
         before = self.config.projects
         changed = [p for p in config.projects.values() if before.get(p.id) is not p]
-        deleted = {p.id: p for p in before.values() if p.id not in config.projects}
-        self._deleted = {
-            **{name: p for name, p in self._deleted.items() if name not in config.projects},
-            **deleted,
-        }
+        known = {**self._serving.projects, **config.projects}
         self.config = self.router.config = config
-        projects = (*self._deleted.values(), *config.projects.values())
-        self.prices.change_projects({project.id: project.pricing for project in projects})
+        self._serving = replace(config, projects=known)
+        self.prices.change_projects({project.id: project.pricing for project in known.values()})
         with self._delegates_lock:
             users = list(self._delegates)
         for project in changed:

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import inspect
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from livekit.agents import llm
 from livekit.agents.telemetry import trace_types
@@ -37,6 +37,7 @@ from .metering.attempts import reached_provider, unwatch, watch_attempts, watch_
 from .metering.estimates import Prompt, calibration_for
 from .metering.meter import CompletionMeter
 from .metering.usage import Quantities
+from .telemetry import RequestSpan, name_payer, watch_request
 
 if TYPE_CHECKING:
     from livekit.agents.llm.chat_context import MetricsMetadata
@@ -213,6 +214,7 @@ class LLMStream(llm.LLMStream):
         self._inner: llm.LLMStream | None = None
         self._inner_error: BaseException | None = None
         self._meter: CompletionMeter | None = None
+        self._request_span: RequestSpan | None = None
         self._hold: Hold | None = None
         self._request = delegates.request(self._delegate)
         self._caller_span = trace.get_current_span()
@@ -236,6 +238,11 @@ class LLMStream(llm.LLMStream):
         return self._inner.tools if self._inner is not None else self._tools
 
     async def _run(self) -> None:
+        self._request_span = watch_request(self._llm_request_span, self._request)
+        if self._request_span is not None:
+            # LiveKit ends it, and it ends when it has its cost
+            self._llm_request_span = cast("trace.Span", self._request_span)
+        name_payer(self._caller_span, self._request)
         delegate = await self._admitted()
         status: Literal["completed", "cancelled", "failed"] = "completed"
         error: BaseException | None = None
@@ -290,6 +297,8 @@ class LLMStream(llm.LLMStream):
         )
         if verdict.refused is not None:
             self._delegates.gateway.reject(request, verdict.refused)
+            if self._request_span is not None:
+                self._request_span.refused()
             raise verdict.refused
         self._hold = verdict.hold
         if delegate is not self._delegate:
@@ -323,7 +332,7 @@ class LLMStream(llm.LLMStream):
                 meter.hold, self._hold = self._hold, None
             else:
                 meter.hold = self._delegates.untaken(self._delegate)
-            self._delegates.gateway.track(meter)
+            self._delegates.gateway.track(meter, self._request_span)
             self._meter = meter
         except Exception:
             logger.exception("VoiceGateway could not begin to meter a completion")

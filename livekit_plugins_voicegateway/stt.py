@@ -36,6 +36,7 @@ from .metering.attempts import reached_provider
 from .metering.meter import TranscriptionMeter
 from .metering.usage import Quantities
 from .stt_stream import RecognizeStream, uses_keyterms
+from .telemetry import RequestSpan, start_transcription
 
 if TYPE_CHECKING:
     import aiohttp
@@ -253,7 +254,8 @@ class STT(stt.STT[Any]):
             )
         delegates.serves(delegate)
         keyterms = uses_keyterms(delegate.instance, self._session_keyterms)
-        recognition = _Recognition(delegates, delegate, request, keyterms, verdict.hold)
+        span = start_transcription(request)
+        recognition = _Recognition(delegates, delegate, request, keyterms, verdict.hold, span)
         token = _recognition.set(recognition)
         try:
             return await delegate.instance.recognize(
@@ -264,6 +266,8 @@ class STT(stt.STT[Any]):
         finally:
             _recognition.reset(token)
             recognition.release()
+            if span is not None:
+                span.end()
 
     def stream(
         self,
@@ -343,6 +347,7 @@ class _Recognition:
     request: Request
     keyterms: bool
     hold: Hold | None
+    span: RequestSpan | None
 
     def attempt(self, seconds: float) -> TranscriptionMeter:
         meter = TranscriptionMeter(
@@ -354,7 +359,7 @@ class _Recognition:
         meter.hold = self.hold or self.delegates.untaken(self.delegate)
         self.hold = None
         meter.push(seconds)
-        self.delegates.gateway.track(meter)
+        self.delegates.gateway.track(meter, self.span)
         return meter
 
     def release(self) -> None:

@@ -25,6 +25,7 @@ from .metering.attempts import watch_attempts
 from .metering.meter import TranscriptionMeter
 from .metering.usage import Quantities
 from .recent_audio import RecentAudio
+from .telemetry import start_transcription
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -86,8 +87,11 @@ class RecognizeStream(stt.RecognizeStream):
         self._inner: stt.RecognizeStream | None = None
         self._meter = self._new_meter(delegates.request(self._delegate))
         self._meter.hold = verdict.hold
+        self._span = start_transcription(self._meter.request)
         if self._refused is not None:
             delegates.gateway.reject(self._meter.request, self._refused)
+            if self._span is not None:
+                self._span.refused()
         else:
             self._open(self._delegate)
         super().__init__(stt=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
@@ -169,6 +173,7 @@ class RecognizeStream(stt.RecognizeStream):
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._finish("completed")
+        self._end_span()
 
     def __getattr__(self, name: str) -> Any:
         # only what the plugin's stream has on top of LiveKit's
@@ -193,9 +198,11 @@ class RecognizeStream(stt.RecognizeStream):
                 if e is not self._refused:
                     self._inner_error = e
                 self._finish("failed", e)
+                self._end_span()
                 raise
             if inner is self._inner:
                 self._finish("completed")
+                self._end_span()
                 return
 
     def _pass_on(self, event: stt.SpeechEvent) -> None:
@@ -356,7 +363,7 @@ class RecognizeStream(stt.RecognizeStream):
         meter = self._meter
         meter.unsent_seconds = lambda: unsent_seconds(inner)
         if delegate.metered:
-            self._delegates.gateway.track(meter)
+            self._delegates.gateway.track(meter, self._span)
         watch_attempts(inner, _Connection(meter))
 
     def respecified(self) -> None:
@@ -385,7 +392,7 @@ class RecognizeStream(stt.RecognizeStream):
             self._meter.push(waiting)  # it is sent from now on
             self._meter.unsent_seconds = lambda: unsent_seconds(inner)
         self._meter.connected()
-        self._delegates.gateway.track(self._meter)
+        self._delegates.gateway.track(self._meter, self._span)
 
     def _new_meter(self, request: Request) -> TranscriptionMeter:
         if is_given(self._language):
@@ -405,6 +412,10 @@ class RecognizeStream(stt.RecognizeStream):
                 meter.unsent_seconds = None
             meter.disconnected()
             meter.close(status, error)
+
+    def _end_span(self) -> None:
+        if self._span is not None:
+            self._span.end()
 
     def _count_tokens(self, event: stt.SpeechEvent) -> None:
         usage = event.recognition_usage

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from livekit.agents import tts
 from livekit.agents.telemetry import trace_types
@@ -23,6 +23,7 @@ from .delegates import Delegates
 from .metering.attempts import reached_provider, unwatch, watch_attempts, watch_events
 from .metering.meter import SpeechMeter
 from .metering.usage import Quantities
+from .telemetry import RequestSpan, name_payer, watch_request
 
 if TYPE_CHECKING:
     from livekit.agents.tts.tts import AudioEmitter, SynthesizedAudio
@@ -39,6 +40,7 @@ class _Attempts:
     def __init__(self, delegates: Delegates[tts.TTS[Any]], *, text: str | None) -> None:
         self.characters = 0
         self.meter: SpeechMeter | None = None
+        self._span: RequestSpan | None = None
         self._delegates = delegates
         self._whole_text = text is not None
         chosen = delegates.current()
@@ -75,7 +77,7 @@ class _Attempts:
             )
             self.meter.hold = self._hold if first else self._delegates.untaken(self.delegate)
             self._hold = None
-            gateway.track(self.meter)
+            gateway.track(self.meter, self._span)
         self.meter.characters = self.characters
         self.meter.sent = self._whole_text
 
@@ -88,6 +90,21 @@ class _Attempts:
             meter.close("failed", error)
         else:
             meter.sent = False
+
+    def traced(self, span: trace.Span, caller_span: trace.Span) -> trace.Span:
+        """The span of the synthesis begins; what LiveKit is to end in its place.
+
+        An attempt may have begun by then, as the delegate's stream is made first.
+        """
+        name_payer(caller_span, self._request)
+        self._span = watch_request(span, self._request)
+        if self._span is None:
+            return span
+        if self.refused is not None:
+            self._span.refused()
+        elif self.meter is not None and self.meter.status == "open":
+            self._delegates.gateway.trace(self.meter, self._span)
+        return cast("trace.Span", self._span)
 
     def finish(
         self,
@@ -120,11 +137,11 @@ async def _pass_on(
     Raises:
         BudgetRefusal: The budget is spent, and nothing may serve.
     """
+    span = stream._tts_request_span = attempts.traced(trace.get_current_span(), caller_span)
     if inner is None:
         assert attempts.refused is not None
         stream._emit_error(attempts.refused, recoverable=False)
         raise attempts.refused
-    span = stream._tts_request_span = trace.get_current_span()
     span.set_attribute(trace_types.ATTR_TTS_LABEL, stream._tts.label)
     send = stream._event_ch.send_nowait
     resampled = _Resampled(attempts.delegate.instance.sample_rate, stream._tts.sample_rate)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from livekit.agents.llm import ChatChunk, CompletionUsage
 
     from ..budgets import Hold
+    from ..telemetry import RequestSpan
 
 __all__ = [
     "CompletionMeter",
@@ -101,6 +102,7 @@ class Meter(ABC):
         error: Type and text of the failure.
         fault: A failure of the metering itself, if there was one.
         hold: What the request holds of its project's budget.
+        span: The request's span, which waits for what its rows cost; None when nobody traces.
         ttfb_ms: Milliseconds to the first result.
         duration_ms: Milliseconds from start to end; None while it runs.
     """
@@ -115,6 +117,7 @@ class Meter(ABC):
         "fault",
         "hold",
         "request",
+        "span",
         "started_at",
         "status",
         "ttfb_ms",
@@ -138,6 +141,7 @@ class Meter(ABC):
         self.error: str | None = None
         self.fault: str | None = None
         self.hold: Hold | None = None
+        self.span: RequestSpan | None = None
         self.ttfb_ms: float | None = None
 
     @property

@@ -238,6 +238,8 @@ class Recorder:
                 self._put(running, tick)
             if closed:
                 self._rows.learn(meter)
+                if meter.span is not None and running.written is not None:
+                    meter.span.priced(running.written, last=True)
             else:
                 still.append(running)
         self._running = still
@@ -260,6 +262,8 @@ class Recorder:
         midnight = max(self._day_start(today), running.part.started_at)
         ended = self._rows.row(running.meter, running.part, ended_at=midnight)
         self._waiting[ended.id] = ended
+        if running.meter.span is not None:
+            running.meter.span.priced(ended, last=False)
         running.part = self._rows.next_part(running.meter, today, midnight)
         running.written = None
 

@@ -68,7 +68,11 @@ async def traced(
 ) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
     """The spans of a request to the plugin, and of the same through the gateway."""
     told: list[list[ReadableSpan]] = []
-    async with utils.http_context.open(), Sandbox() as sandbox, gateway_on(sandbox, folder):
+    async with (
+        utils.http_context.open(),
+        Sandbox() as sandbox,
+        gateway_on(sandbox, folder) as gateway,
+    ):
         sandbox.openai.replies = ["Indeed he was not."]
         for model in (direct(case.kind, sandbox), through(case.kind)):
             provider = sandbox.openai if case.kind == "llm" else sandbox.cartesia
@@ -77,6 +81,7 @@ async def traced(
             async with model:
                 with telemetry.tracer.start_as_current_span("caller"):
                     await case.use(model)
+            assert await gateway.flush(10)  # our span ends when its cost is known
             told.append(list(exporter.get_finished_spans()))
     return told[0], told[1]
 
