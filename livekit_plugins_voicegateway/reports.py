@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .ledger.base import Ledger
     from .pricing.book import PriceBook
 
-__all__ = ["LARGEST_PAGE", "Reports"]
+__all__ = ["LARGEST_PAGE", "Reports", "split_model"]
 
 LARGEST_PAGE: Final = 1000
 """Items that a page of a list holds at most."""
@@ -188,7 +188,7 @@ class Reports:
             status: ``open``, ``completed``, ``cancelled``, ``failed`` or ``rejected``.
             room: Name of a LiveKit room.
         """
-        provider, name = _split_model(model)
+        provider, name = split_model(model)
         problems = _wrong_page(limit, "logs", cursor)
         problems += _wrong_choice("modality", modality, get_args(Modality))
         problems += _wrong_choice("status", status, get_args(Status))
@@ -415,7 +415,7 @@ def _of(
     return sorted(chosen, key=lambda line: (-(line.totals.cost_nanos or 0), line[2:6]))
 
 
-def _split_model(model: str | None) -> tuple[str | None, str | None]:
+def split_model(model: str | None) -> tuple[str | None, str | None]:
     """Split ``openai/gpt-4.1-mini``; a name without a slash is a model of any provider."""
     if model is None or "/" not in model:
         return None, model

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, TypedDict, get_args
 
 import click
+from click.core import ParameterSource
 
 from ..metering.usage import Modality, Status
 from .asking import ask, nothing_recorded
@@ -17,9 +18,23 @@ if TYPE_CHECKING:
     from ..answers import LogEntry
     from .tables import Cell
 
-__all__ = ["logs"]
+__all__ = ["STATUS_STYLES", "Wanted", "logs"]
 
-_STATUS_STYLES: Final = {
+_SHOWN_BEFORE: Final = 10
+"""Requests that --follow begins with."""
+
+
+class Wanted(TypedDict):
+    """Which requests; None leaves a field open."""
+
+    project: str | None
+    modality: Modality | None
+    model: str | None
+    status: Status | None
+    room: str | None
+
+
+STATUS_STYLES: Final = {
     "open": "cyan",
     "completed": "green",
     "cancelled": "yellow",
@@ -36,6 +51,13 @@ _STATUS_STYLES: Final = {
     "--status", type=click.Choice(get_args(Status)), help="Only requests that ended like this."
 )
 @click.option("--room", metavar="ROOM", help="Only this call.")
+@click.option(
+    "--follow",
+    "-f",
+    is_flag=True,
+    help="Go on: show each request when it begins and when it has ended, until Ctrl-C. Begins with "
+    "the last 10, or --limit. --json gives one object in a line.",
+)
 @limit_option
 @cursor_option
 @config_option
@@ -46,6 +68,7 @@ def logs(
     model: str | None,
     status: Status | None,
     room: str | None,
+    follow: bool,
     limit: int,
     cursor: str | None,
     config: Path | None,
@@ -56,18 +79,23 @@ def logs(
     Each with what was used, what it cost, how it ended and how long it took: until its first
     result, and as a whole.
     """
-    loaded, answer = ask(
-        config,
-        lambda reports: reports.logs(
-            project=project,
-            limit=limit,
-            cursor=cursor,
-            modality=modality,
-            model=model,
-            status=status,
-            room=room,
-        ),
-    )
+    wanted: Wanted = {
+        "project": project,
+        "modality": modality,
+        "model": model,
+        "status": status,
+        "room": room,
+    }
+    if follow:
+        from .follow import follow_logs
+
+        if cursor is not None:
+            raise click.UsageError("--follow begins with the newest: leave --cursor out.")
+        source = click.get_current_context().get_parameter_source("limit")
+        chosen = source is not None and source is not ParameterSource.DEFAULT
+        follow_logs(config, wanted, before=limit if chosen else _SHOWN_BEFORE, as_json=as_json)
+        return
+    loaded, answer = ask(config, lambda reports: reports.logs(limit=limit, cursor=cursor, **wanted))
     if as_json:
         emit_json(answer)
         return
@@ -133,7 +161,7 @@ def _row(entry: LogEntry, zone: tzinfo, form: str) -> list[str | Cell]:
         entry["modality"],
         name_of(entry),
         Cell(amount, "yellow" if cost is None else ""),
-        Cell(entry["status"], _STATUS_STYLES[entry["status"]]),
+        Cell(entry["status"], STATUS_STYLES[entry["status"]]),
         used(entry, brief=True),
         latency(entry["ttfb_ms"]),
         latency(entry["duration_ms"]),

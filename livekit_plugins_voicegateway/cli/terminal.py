@@ -21,6 +21,7 @@ __all__ = [
     "has_reader",
     "prepare_streams",
     "reader_left",
+    "remark",
     "waiting",
 ]
 
@@ -88,6 +89,15 @@ def complain(text: str) -> None:
     label = "\x1b[1;31mError:\x1b[0m" if colour else "Error:"
     lines = [clean(line) for line in text.splitlines()]
     _write(sys.stderr, f"{label} " + "\n".join(lines) + "\n")
+
+
+def remark(text: str) -> None:
+    """Write to standard error what is no error, beside what a program may read.
+
+    Args:
+        text: One line, without a newline at the end.
+    """
+    _write(sys.stderr, f"{clean(text)}\n")
 
 
 @contextmanager
