@@ -41,6 +41,9 @@ projects:
     budget_action: block
     tags: [development]
   lab: {{}}
+"""
+
+_HOSTILE_PROJECT = """\
   hostile:
     name: "<script>alert('name')</script>"
     description: "\\"'><img src=x onerror=alert('description')>"
@@ -63,17 +66,25 @@ _MODELS = {
 }
 
 
-def write_config(folder: Path) -> Path:
-    """Write a voicegw.yaml whose ledger lies beside it, in a zone in which it is about noon."""
+def write_config(folder: Path, *, hostile: bool = True) -> Path:
+    """Write a voicegw.yaml whose ledger lies beside it, in a zone in which it is about noon.
+
+    Args:
+        folder: Where.
+        hostile: Whether there is a project with texts that would do harm.
+    """
     path = folder / "voicegw.yaml"
-    path.write_text(CONFIG.format(zone=zone_of_noon(), folder=folder))
+    text = CONFIG.format(zone=zone_of_noon(), folder=folder)
+    path.write_text(text + (_HOSTILE_PROJECT if hostile else ""))
     return path
 
 
-def fill(path: Path, *, days: int = 16) -> None:
+def fill(path: Path, *, days: int = 16, hostile: bool = True) -> None:
     """Write the ledger of a configuration: calls of some days, and one that is under way."""
     config = load_config(path, env={})
-    add(config, list(rows(config, time.time(), days)))
+    now = time.time()
+    written = [*_of_days(config, now, days), *_under_way(config, now), *_unusual(config, now)]
+    add(config, [*written, *_hostile(config, now)] if hostile else written)
 
 
 def add(config: Config, written: list[UsageRow]) -> None:
@@ -92,8 +103,8 @@ async def write_rows(config: Config, written: list[UsageRow]) -> None:
         await ledger.close()
 
 
-def rows(config: Config, now: float, days: int) -> Iterator[UsageRow]:
-    """Make the rows, the same each time but for their times."""
+def _of_days(config: Config, now: float, days: int) -> Iterator[UsageRow]:
+    """Calls, the same each time but for when they were."""
     chance = random.Random(4)
     for ago in range(days - 1, -1, -1):
         for number in range(6):
@@ -103,8 +114,6 @@ def rows(config: Config, now: float, days: int) -> Iterator[UsageRow]:
             began = now - ago * _DAY - 600 - number * 1_100
             room = f"{project}-{ago:02d}{number}"
             yield from _call(config, chance, project, room, began, turns=chance.randint(3, 8))
-    yield from _under_way(config, now)
-    yield from _what_goes_wrong(config, now)
 
 
 def _call(
@@ -203,7 +212,7 @@ def _under_way(config: Config, now: float) -> Iterator[UsageRow]:
         yield _row(config, now - 42 + 8 * turn, 1.2, room="prod-live", speech_id=f"speech_l{turn}")
 
 
-def _what_goes_wrong(config: Config, now: float) -> Iterator[UsageRow]:
+def _unusual(config: Config, now: float) -> Iterator[UsageRow]:
     unknown = {"provider": "acme", "model": "talker-9", "cost_nanos": None, "price": None}
     for number in range(3):
         yield _row(
@@ -236,6 +245,9 @@ def _what_goes_wrong(config: Config, now: float) -> Iterator[UsageRow]:
         output_tokens=0,
         ttfb_ms=None,
     )
+
+
+def _hostile(config: Config, now: float) -> Iterator[UsageRow]:
     yield _row(
         config,
         now - 100,
