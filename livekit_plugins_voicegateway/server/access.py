@@ -8,11 +8,11 @@ kept from it by tokens in forms.
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -105,12 +105,9 @@ def is_open(path: str) -> bool:
 
 def session_of(scope: Scope) -> str | None:
     """Return the value of the session's cookie, or None without one."""
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(header(scope, b"cookie") or "")
-    except CookieError:
-        return None
-    return cookies[COOKIE].value if COOKIE in cookies else None
+    # not http.cookies, which reads no further than the first cookie that it does not like: on
+    # localhost other programs set theirs, too
+    return cookie_parser(header(scope, b"cookie") or "").get(COOKIE)
 
 
 def _not_from_here(scope: Scope) -> Fault | None:

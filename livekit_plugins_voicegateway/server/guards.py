@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..log import logger
-from .problems import Fault, problem
+from .problems import RETRY_SECONDS, Fault, problem
 
 __all__ = ["LARGEST_BODY", "Guards"]
 
@@ -45,9 +45,9 @@ class Guards:
         try:
             await self._app(scope, _counting(receive), answering)
         except asyncio.CancelledError:
-            # uvicorn cancels what is still open some seconds after it was told to end
+            # uvicorn does this with what is still open some seconds after it was told to end
             if not answering.started:
-                raise
+                await problem(scope, _ending())(scope, receive, answering)
         except ClientDisconnect:
             return
         except Exception:
@@ -93,6 +93,16 @@ def _counting(receive: Receive) -> Receive:
 
 def _too_large() -> Fault:
     return Fault(413, "content-too-large", "Content Too Large", _TOO_LARGE)
+
+
+def _ending() -> Fault:
+    return Fault(
+        503,
+        "ending",
+        "The server ends",
+        "The server was told to end while this request was under way.",
+        headers={"retry-after": str(RETRY_SECONDS), "connection": "close"},
+    )
 
 
 def _ours() -> Fault:

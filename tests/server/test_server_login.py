@@ -66,6 +66,15 @@ def test_the_cookie_is_no_token_and_out_of_the_reach_of_scripts(browser: httpx.C
     assert not cookie["secure"]
 
 
+def test_cookies_of_other_programs_on_this_machine_are_no_hindrance(
+    browser: httpx.Client,
+) -> None:
+    log_in(browser)
+    ours = f"voicegw_session={browser.cookies['voicegw_session']}"
+    others = f'a[b]=c; {{"j": 1}}; =x; {ours}; z=ä'.encode()
+    assert browser.get("/v1/costs", headers=[(b"cookie", others)]).status_code == 200
+
+
 def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_only(browser: httpx.Client) -> None:
     answer = browser.post(
         "/login",

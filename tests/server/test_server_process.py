@@ -182,6 +182,22 @@ def test_it_ends_when_it_is_told_to_although_somebody_follows(folder: Path, sign
         assert server.log() == ""
 
 
+def test_it_ends_although_somebody_never_ends_his_request(folder: Path) -> None:
+    with web_server(folder) as server:
+        host, _, port = server.host.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+            connection.sendall(
+                b"POST /v1/projects HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            )
+            # the server waits for the body now
+            assert connection.recv(4096).startswith(b"HTTP/1.1 100")
+            server.process.terminate()
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 503")
+        assert server.process.wait(10) == 0
+        assert "Traceback" not in server.log()
+
+
 def test_it_never_imports_the_agents(folder: Path) -> None:
     code = (
         "import sys\n"
