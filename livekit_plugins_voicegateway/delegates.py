@@ -11,6 +11,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 M = TypeVar("M")
+
+# the members of an adapter are for its project, even if that was deleted meanwhile
+_assembling: ContextVar[bool] = ContextVar("voicegateway_assembling", default=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +119,7 @@ class Delegates(Generic[M]):
         self._gateway.register(self)
         self.spec = spec
         chosen = project if project is not None else get_project()
-        if project is not None:
+        if project is not None and not _assembling.get():
             self.gateway.project(project)
         self.project = chosen
         if chosen is not None:
@@ -148,9 +152,8 @@ class Delegates(Generic[M]):
     def changed(self, project: Project) -> None:
         """Serve later requests as ``project`` says, which was changed at run time.
 
-        Budget, action, fallback and prices hold at once. With other keys or options the plugin's
-        instance is made anew on another thread, and serves when it is there; a request that runs
-        keeps the one it began with.
+        Budget, action, fallback and prices hold at once. With other keys or options the instance
+        is made anew on another thread, and serves when it is there; a request keeps its own.
         """
         with self._lock:
             delegate = self._built.get(project.id)
@@ -164,17 +167,15 @@ class Delegates(Generic[M]):
                 self._fallbacks.pop(project.id, None)
                 if fallback is not None:
                     self._outdated.append(fallback)
-        if not delegate.metered:
-            return  # the members of an adapter are told themselves
         block = option_block(delegate.spec.route)
-        if before.providers.get(block) != project.providers.get(block):
+        # the members of an adapter are told themselves
+        if delegate.metered and before.providers.get(block) != project.providers.get(block):
             self.gateway.watcher.submit(partial(self._renew, delegate))
         self._count(delegate)
 
     def all(self) -> list[Delegate[M]]:
-        """Every delegate that was built, for each project that made a request: the chosen model's,
-        and the fallback's."""
-        fallbacks = [made for made in self._fallbacks.values() if made]
+        """Every delegate that was built, for each project: the chosen model's, the fallback's."""
+        fallbacks = filter(None, self._fallbacks.values())
         return [*self._built.values(), *fallbacks, *self._outdated]
 
     @property
@@ -374,16 +375,19 @@ class Delegates(Generic[M]):
             )
             return
         with self._lock:
-            in_use = self._built.get(delegate.project.id) is delegate
-            if in_use and made.spec is delegate.spec:
+            if self._built.get(delegate.project.id) is not delegate:
+                return
+            if made.spec is delegate.spec:
                 delegate.instance, made.instance = made.instance, delegate.instance
                 self._outdated.append(made)
-            elif in_use:  # the application has changed the model meanwhile
+            else:  # the application has changed the model meanwhile
                 self.gateway.watcher.submit(partial(self._renew, delegate))
 
     def _make(self, project: Project) -> Delegate[M]:
         if self._assemble is not None:
-            instance: Any = self._assemble(self.spec, project)
+            context = copy_context()
+            context.run(_assembling.set, True)
+            instance: Any = context.run(self._assemble, self.spec, project)
         else:
             instance = self.gateway.build(self._modality, self.spec, project)
         self._listen(instance)

@@ -40,6 +40,7 @@ _TRIES: Final = 100
 """How often a change is decided anew because somebody else's came first."""
 
 _MOST_CHANGES: Final = 1_000
+_LONGEST_WHO: Final = 200
 
 
 class DeletionAnswer(TypedDict):
@@ -396,7 +397,7 @@ class ProjectAdmin:
         return ProjectChange(
             at=to_iso(self._clock()),
             front=front,
-            who=who,
+            who=None if who is None else who[:_LONGEST_WHO].encode("utf-8", "replace").decode(),
             action=action,
             project_id=row.project_id,
             fields=json.dumps(names),

@@ -406,7 +406,7 @@ async def test_every_change_is_noted_with_what_it_changed(site: Site) -> None:
     await site.admin.create(
         {"project_id": "x", "daily_budget": 5, "providers": {"openai": {"api_key": "sk-1"}}},
         front="http",
-        who="alice",
+        who="alice\udcff" + "!" * 300,
     )
     site.clock.now += 1
     await site.admin.update("x", {"daily_budget": 6, "tags": ["dev"]}, front="dashboard")
@@ -419,7 +419,7 @@ async def test_every_change_is_noted_with_what_it_changed(site: Site) -> None:
         ("deleted", "cli", None, []),
         ("changed", "mcp", None, ["providers.openai"]),
         ("changed", "dashboard", None, ["daily_budget", "tags"]),
-        ("created", "http", "alice", ["daily_budget", "providers.openai"]),
+        ("created", "http", "alice?" + "!" * 194, ["daily_budget", "providers.openai"]),
     ]
     assert [change["at"] for change in of_x[-2:]] == [
         "2026-09-21T14:13:21.250Z",

@@ -254,6 +254,20 @@ async def test_a_deleted_project_goes_on_for_those_who_chose_it(worker: Worker) 
     assert worker.keys[-1] == "new-key"
 
 
+async def test_a_fallback_adapter_of_a_deleted_project_can_change_its_model(
+    worker: Worker,
+) -> None:
+    await worker.create(providers={"cartesia": {"api_key": "nights-key"}})
+    model = inference.TTS("cartesia/sonic-2", project="night", fallback=["cartesia/sonic-3"])
+    await worker.delete()
+    model.update_options(model="cartesia/sonic-3")
+    async for _ in model.synthesize("It is noon."):
+        pass
+    (request,) = worker.sandbox.cartesia.record.requests
+    assert (request.key, request.model) == ("nights-key", "sonic-3")
+    await model.aclose()
+
+
 async def test_keys_that_cannot_be_read_here_leave_calls_that_run_as_they_are(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
