@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,6 +17,7 @@ from .terminal import complain, emit_json, waiting
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from ..checks import CheckAnswer, CheckedKey, CheckedProblem
     from ..errors import ConfigProblem
     from ..projects import Project
     from .exposure import Exposure
@@ -63,17 +64,21 @@ def check(config: Path | None, calls: int, answer_tokens: int, as_json: bool) ->
         if not as_json:
             raise
         problems = [_problem(problem) for problem in error.problems]
-        emit_json({"ok": False, "file": error.source, "problems": problems})
+        unreadable: CheckAnswer = {"ok": False, "file": error.source, "problems": problems}
+        emit_json(unreadable)
         sys.exit(1)
 
+    from .asking import quiet
     from .inspection import inspect_config
 
+    quiet()  # what is logged of projects made at run time is among the notes
     with waiting("Looking at the plugins that the file names"):
         findings = inspect_config(loaded, os.environ)
     from .exposure import budget_exposures, missing_fallbacks
 
-    exposures = budget_exposures(loaded, calls=calls, answer_tokens=answer_tokens)
-    findings.notes.extend(missing_fallbacks(loaded))
+    # those of the ledger are among the findings
+    exposures = budget_exposures(findings.config, calls=calls, answer_tokens=answer_tokens)
+    findings.notes.extend(missing_fallbacks(findings.config))
     if as_json:
         emit_json(_as_json(findings, exposures))
     else:
@@ -193,7 +198,7 @@ def _fallback_models(project: Project) -> dict[str, str | None]:
     return {"stt": fallback.stt, "llm": fallback.llm, "tts": fallback.tts}
 
 
-def _as_json(findings: Findings, exposures: list[Exposure]) -> dict[str, Any]:
+def _as_json(findings: Findings, exposures: list[Exposure]) -> CheckAnswer:
     config, database = findings.config, findings.database
     overspend = {found.project: found.nanos for found in exposures}
     return {
@@ -230,11 +235,11 @@ def _dollars(nanos: int | None) -> float | None:
     return None if nanos is None else round(nanos / NANOS_PER_DOLLAR, 9)
 
 
-def _key_json(key: Key) -> dict[str, str]:
+def _key_json(key: Key) -> CheckedKey:
     return {"provider": key.provider, "state": key.state, "says": key.says}
 
 
-def _problem(problem: ConfigProblem) -> dict[str, Any]:
+def _problem(problem: ConfigProblem) -> CheckedProblem:
     return {
         "key_path": problem.key_path,
         "found": problem.found,

@@ -309,6 +309,24 @@ def test_what_cannot_be_done_is_said_with_a_remedy(
     assert "fault of VoiceGateway" not in result.err
 
 
+def test_check_reckons_with_projects_that_were_made_at_run_time(
+    sealed: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A", KEY)
+    budget = ("--daily-budget", "5", "--budget-action", "block")
+    run("project", "create", "acme", *budget, "--key", "openai:A")
+    (acme,) = (
+        each for each in run("check", "--json").json["projects"] if each["project_id"] == "acme"
+    )
+    assert (acme["source"], acme["line"]) == ("managed", None)
+    assert acme["worst_overspend"] > 0
+    monkeypatch.delenv("VOICEGW_SECRET_KEY")
+    checked = run("check")
+    assert checked.status == 0
+    assert "VOICEGW_SECRET_KEY is not set" in checked.line("cannot use its own provider keys")
+    assert checked.err == ""
+
+
 def test_managing_imports_no_livekit(config: Path) -> None:
     program = """
 import sys

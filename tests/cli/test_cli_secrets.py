@@ -10,6 +10,8 @@ from support.command_line import Run
 
 MARK = "k3y-0f-s0mebody"
 
+SECRET = base64.urlsafe_b64encode(f"{MARK}-seals-it-all".encode().ljust(32)[:32]).decode()
+
 CONFIG = f"""\
 database: {{url: "sqlite:///voicegw.db"}}
 projects:
@@ -49,6 +51,13 @@ COMMANDS = [
     "prices --json",
     "verify",
     "init",
+    "project create acme --key openai:MARKED_KEY",
+    "project update acme --key openai:MARKED_KEY --json",
+    "project changes acme --json",
+    "project rotate-keys",
+    "project show acme --json",
+    "export --what costs",
+    "project delete acme --yes --json",
 ]
 
 
@@ -60,6 +69,7 @@ def test_no_key_is_shown(
     Path("voicegw.yaml").write_text(text)
     monkeypatch.setenv("MARKED_KEY", f"{MARK}-9")
     monkeypatch.setenv("RIME_API_KEY", f"{MARK}-10")
+    monkeypatch.setenv("VOICEGW_SECRET_KEY", SECRET)
     monkeypatch.setenv("VOICEGW_DEBUG", "1" if debug else "")
     statuses = set()
     for command in COMMANDS:
@@ -67,5 +77,6 @@ def test_no_key_is_shown(
         statuses.add(result.status)
         said = result.out + result.err
         assert MARK not in said, command
+        assert SECRET not in said, command
         assert base64.b64encode(MARK.encode()).decode()[:12] not in said, command
     assert statuses == {0, 1, 2} if text == CONFIG else {1, 2}
