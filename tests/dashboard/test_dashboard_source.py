@@ -146,3 +146,16 @@ def test_with_a_token_the_pages_ask_for_it_and_can_be_left(tmp_path: Path) -> No
 def test_without_a_token_nobody_is_offered_to_log_out(served: WebServer) -> None:
     with served.client() as client:
         assert "Log out" not in client.get("/").text
+
+
+def test_a_budget_of_nothing_is_not_called_spent(client: httpx.Client) -> None:
+    origin = {"origin": str(client.base_url).rstrip("/")}
+    made = client.post(
+        "/projects/new",
+        data={"project_id": "free", "daily_budget": "0", "budget_action": "block"},
+        headers=origin,
+    )
+    assert made.status_code == 303
+    for path in ("/", "/projects", "/projects/free"):
+        assert "free models only" in client.get(path).text
+    assert "<progress" not in client.get("/projects/free").text
