@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ async def use(
             return await usage_rows(gateway)
 
 
-def named(spans: InMemorySpanExporter, name: str) -> ReadableSpan:
+def finished(spans: InMemorySpanExporter, name: str) -> ReadableSpan:
     [found] = [span for span in spans.get_finished_spans() if span.name == name]
     return found
 
@@ -116,7 +117,7 @@ async def test_a_request_has_its_project_and_its_cost(
     rows = await use(tmp_path, make, do)
     assert len(rows) == 1
     assert rows[0]["cost_nanos"] > 0
-    assert ours(named(spans, name)) == of_rows(rows)
+    assert ours(finished(spans, name)) == of_rows(rows)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ async def test_an_interrupted_request_has_the_cost_that_the_ledger_has(
 ) -> None:
     rows = await use(tmp_path, make, do)
     assert rows[0]["status"] == "cancelled"
-    assert ours(named(spans, name)) == of_rows(rows)
+    assert ours(finished(spans, name)) == of_rows(rows)
 
 
 async def test_attempts_that_were_billed_are_added_up(
@@ -148,14 +149,14 @@ async def test_attempts_that_were_billed_are_added_up(
         prepare=fall_silent_once,
     )
     assert len(rows) == 2
-    assert ours(named(spans, "voicegateway_llm")) == of_rows(rows)
+    assert ours(finished(spans, "voicegateway_llm")) == of_rows(rows)
 
 
 async def test_a_price_that_nobody_knows_is_no_cost_of_0(
     tmp_path: Path, spans: InMemorySpanExporter
 ) -> None:
     await use(tmp_path, lambda: inference.LLM("openai/gpt-99", project="prod"), chat)
-    found = ours(named(spans, "voicegateway_llm"))
+    found = ours(finished(spans, "voicegateway_llm"))
     assert found["priced"] is False
     assert "cost" not in found
     assert "price" not in found
@@ -175,7 +176,7 @@ async def test_a_refused_request_is_one_that_cost_nothing(
 ) -> None:
     text = "projects: {prod: {daily_budget: 0, budget_action: block}}\n"
     await use(tmp_path, make, do, text=text)
-    found = ours(named(spans, name))
+    found = ours(finished(spans, name))
     assert (found["project"], found["status"], found["cost"]) == ("prod", "rejected", 0.0)
 
 
@@ -190,7 +191,7 @@ async def test_without_metering_spans_end_and_say_who_would_pay(
                 await do(model)
                 await model.aclose()
     for name in ("voicegateway_llm", "voicegateway_tts", "voicegateway_stt"):
-        assert set(ours(named(spans, name))) == {"project", "requested_model", "request_id"}
+        assert set(ours(finished(spans, name))) == {"project", "requested_model", "request_id"}
 
 
 async def test_a_session_has_costs_in_its_trace(
@@ -205,7 +206,7 @@ async def test_a_session_has_costs_in_its_trace(
                 await session.run(user_input="Good evening!")
             await model.aclose()
             rows = await usage_rows(gateway)
-    node, request = named(spans, "llm_node"), named(spans, "voicegateway_llm")
+    node, request = finished(spans, "llm_node"), finished(spans, "voicegateway_llm")
     assert ours(node) == {"project": "prod", "requested_model": "openai/gpt-4.1-mini"}
     assert ours(request) == of_rows(rows)
     assert request.parent is not None
@@ -249,9 +250,9 @@ def test_a_span_ends_when_its_rows_are_priced_with_the_time_at_which_the_request
     span.priced(usage_row(cost_nanos=2), last=False)  # a part of the second one
     assert spans.get_finished_spans() == ()
     span.priced(usage_row(cost_nanos=4), last=True)
-    finished = named(spans, "some request")
-    assert finished.end_time == ended_at
-    assert ours(finished)["cost"] == 7e-9
+    ended = finished(spans, "some request")
+    assert ended.end_time == ended_at
+    assert ours(ended)["cost"] == 7e-9
 
 
 def test_a_span_processor_that_fails_fails_alone() -> None:
@@ -270,3 +271,14 @@ def test_nothing_is_made_where_nobody_traces() -> None:
     assert watch_request(telemetry.tracer.start_span("some request"), request()) is None
     assert watch_request(None, request()) is None
     assert start_transcription(request()) is None
+
+
+def test_every_attribute_is_documented(spans: InMemorySpanExporter) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `voicegateway\.(\w+)` \|", page, re.MULTILINE))
+    span, meter = begun(spans), RefusedMeter(request())
+    span.follow(meter)
+    used = {"audio_seconds": 1.0, "connection_seconds": 1.0, "characters": 1}
+    span.priced(usage_row(**used), last=True)
+    span.end()
+    assert set(ours(finished(spans, "some request"))) == documented
