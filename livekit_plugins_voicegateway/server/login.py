@@ -45,17 +45,40 @@ _PAGE: Final = """\
 """
 
 _STYLE: Final = """\
-:root { color-scheme: light dark; }
+:root {
+  color-scheme: light dark;
+  --page: light-dark(#f5f6f7, #111417);
+  --card: light-dark(#ffffff, #191d21);
+  --line: light-dark(#dde1e6, #2e343b);
+  --line-strong: light-dark(#8a929c, #77818c);
+  --text: light-dark(#1b1f24, #e8ebee);
+  --muted: light-dark(#59626d, #a2abb5);
+  --focus: light-dark(#0b6bcb, #6cb2f5);
+  --primary: light-dark(#17624a, #2f9a74);
+  --on-primary: light-dark(#ffffff, #06150f);
+  --bad: light-dark(#b3261e, #ff9b92);
+}
+* { box-sizing: border-box; }
 body {
   margin: 0; min-height: 100vh; display: grid; place-items: center;
-  font: 16px/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText;
+  background: var(--page); color: var(--text);
+  font: 0.875rem/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
 }
-main { width: min(24rem, 100vw - 3rem); }
-h1 { font-size: 1.5rem; }
-label { display: block; font-weight: 600; }
-input, button { font: inherit; width: 100%; box-sizing: border-box; padding: 0.5rem 0.75rem; }
-p { margin: 0.5rem 0 1rem; font-size: 0.875rem; }
-.wrong { font-weight: 600; color: light-dark(#b3261e, #ffb4ab); }
+main {
+  width: min(24rem, 100vw - 2rem); padding: 1.5rem;
+  background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+}
+h1 { margin: 0 0 1rem; font-size: 1.5rem; font-weight: 650; letter-spacing: -0.01em; }
+label { display: block; margin-bottom: 0.25rem; font-weight: 600; }
+input, button { width: 100%; padding: 0.5rem 0.75rem; font: inherit; border-radius: 6px; }
+input { color: inherit; background: transparent; border: 1px solid var(--line-strong); }
+button {
+  color: var(--on-primary); background: var(--primary); border: 0; font-weight: 600;
+  cursor: pointer;
+}
+:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
+p { margin: 0.5rem 0 1rem; color: var(--muted); }
+.wrong { color: var(--bad); font-weight: 600; }
 """
 
 
