@@ -32,6 +32,9 @@ _WIDTH: Final = 1000
 _THINNEST: Final = 3.0
 """Units that a bar has at least, so that it can be seen."""
 
+_MOST_SERIES: Final = 12
+"""Projects that a chart tells apart; the cheapest of more are drawn as one."""
+
 _LANES: Final[Mapping[Modality, int]] = {"stt": 0, "llm": 1, "tts": 2}
 
 
@@ -40,7 +43,7 @@ class Series:
     """One project in a chart.
 
     Attributes:
-        project: Its id.
+        project: Its id; empty for several that are drawn as one.
         name: For people.
         accent: Its colour.
         shade: 0 for the first project of this colour, 1 for the next, which is paler.
@@ -101,21 +104,18 @@ def daily_chart(
     by_project: dict[str, dict[str, DaySpend]] = {}
     for spend in spends:
         by_project.setdefault(spend["project"], {})[spend["day"]] = spend
+    ordered = sorted(by_project.items(), key=lambda item: (-_sum(item[1]), item[0]))
+    told_apart = len(ordered) if len(ordered) <= _MOST_SERIES else _MOST_SERIES - 1
     shades: dict[Accent, int] = {}
     series = []
-    for project, by_day in sorted(by_project.items(), key=lambda item: (-_sum(item[1]), item[0])):
+    for project, by_day in ordered[:told_apart]:
         accent = accent_of(project, projects)
         shades[accent] = shade = shades.get(accent, -1) + 1
-        series.append(
-            Series(
-                project,
-                projects[project]["name"] if project in projects else project,
-                accent,
-                shade,
-                tuple(by_day[day]["cost"] if day in by_day else None for day in days),
-                tuple(by_day[day]["unpriced_requests"] if day in by_day else 0 for day in days),
-            )
-        )
+        name = projects[project]["name"] if project in projects else project
+        series.append(_series(project, name, accent, shade, days, [by_day]))
+    if rest := [by_day for _, by_day in ordered[told_apart:]]:
+        shade = shades.get("pink", -1) + 1
+        series.append(_series("", f"{len(rest)} others", "pink", shade, days, rest))
     labels = tuple(f"{date.fromisoformat(day):%d %b}" for day in days)
     return Chart(tuple(days), labels, tuple(series))
 
@@ -123,6 +123,25 @@ def daily_chart(
 def accent_of(project: str, projects: Mapping[str, ProjectAnswer]) -> Accent:
     """Return a project's colour; one that has left the configuration has no tag, and so pink."""
     return projects[project]["accent"] if project in projects else "pink"
+
+
+def _series(
+    project: str,
+    name: str,
+    accent: Accent,
+    shade: int,
+    days: Sequence[str],
+    parts: Sequence[Mapping[str, DaySpend]],
+) -> Series:
+    """Add up by day what one or several projects spent."""
+    costs: list[float | None] = []
+    unpriced = []
+    for day in days:
+        spends = [part[day] for part in parts if day in part]
+        known = [spend["cost"] for spend in spends if spend["cost"] is not None]
+        costs.append(round(sum(known), 9) if known else None)
+        unpriced.append(sum(spend["unpriced_requests"] for spend in spends))
+    return Series(project, name, accent, shade, tuple(costs), tuple(unpriced))
 
 
 def _sum(by_day: Mapping[str, DaySpend]) -> float:
