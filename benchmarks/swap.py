@@ -59,7 +59,7 @@ FULL = Size(
     turns=TURNS,
     pace=1.0,
     backlogs=((16_000, 2), (24_000, 2), (24_000, 20), (48_000, 20)),
-    rounds=20,
+    rounds=10,
 )
 QUICK = Size(
     clips=("go-forward.wav",),

@@ -26,7 +26,7 @@ Samples = NDArray[np.int16]
 
 LOCAL_MODELS = ("whisper-base", "kokoro", "smollm2:135m", "qwen2.5:3b")
 
-WATCHED = 0.5
+WATCHED = 0.3
 """Seconds before and after a switch in which the loop is watched."""
 
 HEARD_OF = 0.05
