@@ -16,6 +16,7 @@ from .access import Access
 from .api import routes
 from .backend import open_backend
 from .dashboard import add_dashboard
+from .dashboard.rendering import error_page
 from .guards import Guards
 from .login import create_login
 from .mcp.http import mcp_route, serving_mcp
@@ -55,7 +56,7 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    handle_problems(app)
+    handle_problems(app, error_page)
     app.include_router(routes.router)
     app.include_router(operation.router)
     app.include_router(create_login(sessions, clock))

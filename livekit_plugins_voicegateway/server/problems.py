@@ -6,7 +6,7 @@ to turn every error into one. No answer has a traceback in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
@@ -133,8 +133,15 @@ def problem(scope: Scope, fault: Fault) -> Response:
     )
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Let an application answer with a problem body whenever a route raises."""
+def handle_problems(
+    app: FastAPI, page: Callable[[Request, int, str, str], Response] | None = None
+) -> None:
+    """Let an application answer with a problem body whenever a route raises.
+
+    Args:
+        app: The application.
+        page: Makes a page of status, title and detail, for a person who has mistaken an address.
+    """
 
     async def of_fault(request: Request, error: Exception) -> Response:
         assert isinstance(error, Fault)
@@ -148,7 +155,11 @@ def handle_problems(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
             error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request.scope))})
-        return problem(request.scope, _fault_of_http(request.scope, error))
+        fault = _fault_of_http(request.scope, error)
+        person = "text/html" in request.headers.get("accept", "")
+        if page is not None and fault.status == 404 and person:
+            return page(request, 404, fault.title, f"There is nothing at {request.url.path}.")
+        return problem(request.scope, fault)
 
     async def of_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

@@ -122,6 +122,14 @@ def test_what_is_not_there_is_a_404_that_says_what(
     assert body["detail"]
 
 
+def test_a_person_who_has_mistaken_an_address_gets_a_page(client: httpx.Client) -> None:
+    answer = client.get("/<script>alert(1)</script>", headers={"accept": "text/html,*/*"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "There is nothing at" in answer.text
+    assert "<script>alert" not in answer.text
+
+
 def test_a_method_that_a_path_does_not_take_names_those_that_it_does(
     client: httpx.Client,
 ) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "Page",
     "PageRoute",
     "call_address",
+    "error_page",
     "project_address",
     "render_page",
     "static_files",
@@ -109,9 +110,9 @@ class PageRoute(APIRoute):
             try:
                 return await answer(request)
             except HTTPException as error:
-                return _error_page(request, error.status_code, "Not possible", str(error.detail))
+                return error_page(request, error.status_code, "Not possible", str(error.detail))
             except VoiceGatewayError as error:
-                return _error_page(request, *_explained(error), str(error))
+                return error_page(request, *_explained(error), str(error))
 
         return answer_with_a_page
 
@@ -231,7 +232,8 @@ def _explained(error: VoiceGatewayError) -> tuple[int, str]:
     return 400, "Refused"
 
 
-def _error_page(request: Request, status: int, title: str, detail: str) -> Response:
+def error_page(request: Request, status: int, title: str, detail: str) -> Response:
+    """Tell a person what went wrong."""
     return Page(request, "error", title).respond(
         {"status": status, "detail": detail}, status=status
     )
