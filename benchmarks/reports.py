@@ -28,9 +28,9 @@ from pathlib import Path
 import httpx
 
 from livekit_plugins_voicegateway.ledger import open_ledger
-from livekit_plugins_voicegateway.ledger.times import to_iso
 from livekit_plugins_voicegateway.metering.ids import uuid7
 from livekit_plugins_voicegateway.metering.usage import Modality, Status, UsageRow
+from livekit_plugins_voicegateway.times import to_iso
 
 DAYS = 90
 PROJECTS = ("prod", "staging", "dev", "support", "sales", "billing", "qa", "lab")

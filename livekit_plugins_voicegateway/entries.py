@@ -15,8 +15,8 @@ from .answers import (
     totals_entry,
 )
 from .ledger.base import Mismatch, Totals
-from .ledger.times import to_iso
 from .metering.usage import Quantities, UsageRow
+from .times import to_iso
 
 if TYPE_CHECKING:
     from .pricing.book import PriceListing

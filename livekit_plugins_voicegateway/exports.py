@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .ledger.base import Position
-from .ledger.times import to_iso
 from .periods import parse_period
 from .reports import Reports
+from .times import to_iso
 
 if TYPE_CHECKING:
     from .config import Config

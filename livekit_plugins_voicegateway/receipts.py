@@ -17,7 +17,7 @@ from .answers import (
     totals_entry,
 )
 from .ledger.base import CallLatency, CallLine, Totals, TurnLine
-from .ledger.times import to_iso
+from .times import to_iso
 
 __all__ = ["call_receipts", "turn_entries"]
 

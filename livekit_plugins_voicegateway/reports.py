@@ -34,7 +34,6 @@ from .entries import (
 )
 from .errors import InvalidQueryError, QueryProblem, UnknownCallError, UnknownProjectError
 from .ledger.base import CostLine, Position, RowFilter, Totals
-from .ledger.times import to_iso
 from .metering.usage import Modality, Quantities, Status
 from .overview import (
     FORECAST_DAYS,
@@ -53,6 +52,7 @@ from .overview import (
 )
 from .periods import PERIODS, parse_period
 from .receipts import call_receipts, turn_entries
+from .times import to_iso
 
 if TYPE_CHECKING:
     from .config import Config

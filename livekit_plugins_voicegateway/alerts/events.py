@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..ledger.times import to_iso
 from ..metering.usage import NANOS_PER_DOLLAR, Modality
 from ..projects import BudgetAction
+from ..times import to_iso
 
 __all__ = ["EVENTS", "Alert", "Event", "budget_alert", "ledger_alert", "price_alert"]
 

@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ..errors import VoiceGatewayError
-from ..ledger.times import to_iso
 from ..metering.usage import NANOS_PER_DOLLAR
+from ..times import to_iso
 
 if TYPE_CHECKING:
     from ..exports import Column, Kind, Value

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..metering.usage import UsageRow
-from .times import from_iso, to_iso
+from ..times import from_iso, to_iso
 
 __all__ = ["decode_row", "encode_rows"]
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ..errors import LedgerError
 from ..metering.usage import UsageRow
+from ..times import from_iso, to_iso
 from .base import (
     CallLatency,
     CallLine,
@@ -41,7 +42,6 @@ from .sqlite_monitoring import SqliteMonitoring
 from .sqlite_overview import SqliteWatching
 from .sqlite_passages import SqlitePassages
 from .sqlite_projects import SqliteManagedProjects
-from .times import from_iso, to_iso
 
 __all__ = ["SqliteLedger"]
 

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..times import to_iso
 from .base import STALE_AFTER, Totals
 from .overview import ChargeLine, DayLine, LatencyLine, LiveLine, Watching
-from .times import to_iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,8 +25,8 @@ from ..errors import (
     UnknownProjectError,
 )
 from ..ledger.projects import ChangeAction, Front, ManagedRow, ManagedRows, ProjectChange
-from ..ledger.times import to_iso
 from ..projects import Project
+from ..times import to_iso
 from .catalogue import ProjectCatalogue
 from .fields import names_of, read_fields, row_fields, stored_names
 from .vault import Options, Vault

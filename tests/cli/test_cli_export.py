@@ -21,7 +21,7 @@ from support.command_line import COMMAND, Book, Result, Run, reported
 
 from livekit_plugins_voicegateway.answers import LogEntry, TotalsEntry
 from livekit_plugins_voicegateway.exports import COSTS, REQUESTS
-from livekit_plugins_voicegateway.ledger.times import to_iso
+from livekit_plugins_voicegateway.times import to_iso
 
 
 @pytest.fixture

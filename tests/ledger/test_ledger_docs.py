@@ -11,7 +11,7 @@ import pytest
 from support.usage_rows import usage_row
 
 from livekit_plugins_voicegateway.ledger.base import Ledger
-from livekit_plugins_voicegateway.ledger.times import to_iso
+from livekit_plugins_voicegateway.times import to_iso
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
 

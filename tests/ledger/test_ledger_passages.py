@@ -9,8 +9,8 @@ from support.usage_rows import DAY, NOON, usage_row
 
 from livekit_plugins_voicegateway.ledger import Ledger, open_ledger
 from livekit_plugins_voicegateway.ledger.base import Position
-from livekit_plugins_voicegateway.ledger.times import to_iso
 from livekit_plugins_voicegateway.metering.usage import UsageRow
+from livekit_plugins_voicegateway.times import to_iso
 
 
 async def fresh(tmp_path: Path) -> Ledger:

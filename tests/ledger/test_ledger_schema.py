@@ -16,8 +16,8 @@ from livekit_plugins_voicegateway import ledger as package
 from livekit_plugins_voicegateway.ledger.base import Ledger, Position, RowFilter
 from livekit_plugins_voicegateway.ledger.queries import load_queries
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
-from livekit_plugins_voicegateway.ledger.times import from_iso, to_iso
 from livekit_plugins_voicegateway.metering.usage import UsageRow
+from livekit_plugins_voicegateway.times import from_iso, to_iso
 
 PUBLISHED_QUERY = """
 SELECT project, day, SUM(total_cost) as cost FROM project_daily_costs
