@@ -20,7 +20,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
-from .alerts.notices import Notices, make_notices
 from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
@@ -37,6 +36,7 @@ from .provider_options import MODALITIES
 from .router import ModelSpec, Router, option_block, parse_model
 
 if TYPE_CHECKING:
+    from .alerts.notices import Notices
     from .budgets import Budget
     from .delegates import Delegates
     from .ledger import Ledger
@@ -297,6 +297,10 @@ class Gateway:
             self.leases.wake()
 
     def _make_notices(self, rows: RowBuilder, owner: str) -> Notices | None:
+        if self.config.alerts.webhook_text is None:
+            return None
+        from .alerts.notices import make_notices
+
         notices = make_notices(
             self.config,
             self._open_ledger_for_leases,

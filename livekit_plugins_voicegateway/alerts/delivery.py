@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -61,12 +61,14 @@ class Answer:
         final: Whether it would be the same another time.
         error: ``HTTP 503``, or the type of an exception; None when it was delivered.
         pause: Seconds that the receiver asks for before the next try.
+        stopped: Whether we broke it off, to end.
     """
 
     delivered: bool = False
     final: bool = False
     error: str | None = None
     pause: float = 0.0
+    stopped: bool = False
 
 
 async def post(endpoint: Endpoint, alert: Alert, *, clock: Callable[[], float]) -> Answer:
@@ -111,6 +113,7 @@ class Deliverer:
         owner: Id of this process among those that send.
         clock: Unix time in seconds; the ledger's own.
         pause_after: Seconds until the next try, by the number of tries.
+        send: Sends an alert once; `post` when left out.
     """
 
     def __init__(
@@ -121,17 +124,17 @@ class Deliverer:
         *,
         clock: Callable[[], float] = time.time,
         pause_after: Callable[[int], float] = pause_after,
+        send: Callable[[Alert], Awaitable[Answer]] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._ledger = ledger
         self._owner = owner
         self._clock = clock
         self._pause_after = pause_after
+        self._send = send or (lambda alert: post(endpoint, alert, clock=clock))
 
     async def deliver_due(self) -> None:
-        """Try every alert that is due, once.
-
-        Cancelled in the middle of a try, it leaves the alert to others at once.
+        """Try every alert that is due, once; leave them to others when a try is broken off.
 
         Raises:
             LedgerError: The ledger cannot be read or written.
@@ -141,22 +144,20 @@ class Deliverer:
             if due is None or due > self._clock():
                 return
             claim = await self._ledger.claim_alert(self._owner, self._clock() + CLAIM_SECONDS)
-            if claim is None:
+            if claim is None or not await self._try(claim.alert, claim.tries):
                 return
-            await self._try(claim.alert, claim.tries)
 
-    async def _try(self, alert: Alert, tries: int) -> None:
-        try:
-            answer = await post(self._endpoint, alert, clock=self._clock)
-        except asyncio.CancelledError:
-            await self._ledger.settle_alert(
-                alert.id, self._owner, retry_at=self._clock(), error="the process ended"
-            )
-            raise
-        retry_at = next_try(self._endpoint, alert, tries, answer, self._clock(), self._pause_after)
+    async def _try(self, alert: Alert, tries: int) -> bool:
+        """Send an alert once, and note what became of it; whether to go on."""
+        answer = await self._send(alert)
+        now = self._clock()
+        retry_at: float | None = now
+        if not answer.stopped:
+            retry_at = next_try(self._endpoint, alert, tries, answer, now, self._pause_after)
         await self._ledger.settle_alert(
             alert.id, self._owner, retry_at=retry_at, error=answer.error
         )
+        return not answer.stopped
 
 
 def next_try(

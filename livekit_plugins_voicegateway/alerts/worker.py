@@ -8,16 +8,15 @@ receiver which does not answer holds up neither a call nor the recorder.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..log import logger
-from .delivery import Deliverer, next_try, pause_after, post
+from .delivery import Answer, Deliverer, next_try, pause_after, post
 
 if TYPE_CHECKING:
     from ..ledger.base import Ledger
@@ -83,7 +82,7 @@ class AlertWorker:
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._sending: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._sending: tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]] | None = None
 
         # the worker's thread alone touches it
         self._direct: list[_Direct] = []
@@ -124,8 +123,8 @@ class AlertWorker:
         with self._lock:
             self._stopping = True
             if self._sending is not None:
-                loop, task = self._sending
-                loop.call_soon_threadsafe(task.cancel)
+                loop, sending = self._sending
+                loop.call_soon_threadsafe(sending.cancel)
         self._wake.set()
         thread.join(timeout)
         return not thread.is_alive()
@@ -153,23 +152,13 @@ class AlertWorker:
             while not self._stopping:
                 self._wake.wait(pause)
                 self._wake.clear()
-                with contextlib.suppress(asyncio.CancelledError):
+                if not self._stopping:
                     pause = runner.run(self._round())
             runner.run(self._leave())
 
     async def _round(self) -> float | None:
         """Do what there is to be done; how many seconds until there is more."""
-        task = asyncio.current_task()
-        assert task is not None
-        with self._lock:
-            if self._stopping:
-                return None
-            self._sending = asyncio.get_running_loop(), task
-        try:
-            times = [await self._send_directly(), await self._work_on_ledger()]
-        finally:
-            with self._lock:
-                self._sending = None
+        times = [await self._send_directly(), await self._work_on_ledger()]
         next_at = min((time for time in times if time is not None), default=None)
         if next_at is None:
             return self._poll
@@ -177,7 +166,10 @@ class AlertWorker:
         return pause if self._poll is None else min(pause, self._poll)
 
     async def _leave(self) -> None:
-        await self._send_directly()
+        # no ledger keeps these for others
+        for waiting in (*self._direct, *self._new_direct):
+            if not waiting.tries:
+                await post(self._endpoint, waiting.alert, clock=self._clock)
         if self._new:
             try:
                 ledger = await self._open_ledger()
@@ -200,6 +192,7 @@ class AlertWorker:
                     self._owner,
                     clock=self._clock,
                     pause_after=self._pause_after,
+                    send=self._send,
                 ).deliver_due()
                 return await ledger.next_alert()
             finally:
@@ -208,6 +201,21 @@ class AlertWorker:
             # the recorder has said so
             logger.debug("the ledger does not answer for alerts: %s", type(e).__name__)
             return self._clock() + _LEDGER_PAUSE
+
+    async def _send(self, alert: Alert) -> Answer:
+        """Send an alert once; `close` breaks it off, and nothing else that goes on here."""
+        sending = asyncio.ensure_future(post(self._endpoint, alert, clock=self._clock))
+        with self._lock:
+            if self._stopping:
+                sending.cancel()
+            self._sending = asyncio.get_running_loop(), sending
+        try:
+            return await sending
+        except asyncio.CancelledError:
+            return Answer(error="the process ended", stopped=True)
+        finally:
+            with self._lock:
+                self._sending = None
 
     async def _note(self, ledger: Ledger) -> None:
         while self._new:
@@ -220,7 +228,10 @@ class AlertWorker:
             self._direct.append(self._new_direct.popleft())
         for waiting in [one for one in self._direct if one.due_at <= self._clock()]:
             waiting.tries += 1
-            answer = await post(self._endpoint, waiting.alert, clock=self._clock)
+            answer = await self._send(waiting.alert)
+            if answer.stopped:
+                waiting.tries -= 1
+                return None
             again = next_try(
                 self._endpoint,
                 waiting.alert,

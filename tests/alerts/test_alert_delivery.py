@@ -265,6 +265,15 @@ def test_what_the_ledger_would_not_take_is_sent_when_it_is_back(
     assert [message.json["model"] for message in messages] == ["directly", "voice-1"]
 
 
+def test_what_no_ledger_keeps_is_sent_before_the_process_ends(
+    path: Path, receiver: Receiver
+) -> None:
+    worker = worker_on(path, receiver.url)
+    worker.tell_directly(some_alert())
+    assert worker.close()
+    assert {message.json["model"] for message in receiver.received} == {"voice-1"}
+
+
 def test_a_server_sends_what_was_left_behind(path: Path, receiver: Receiver) -> None:
     with Receiver([0]) as stalled:
         worker = worker_on(path, stalled.url)
