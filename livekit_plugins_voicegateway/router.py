@@ -425,13 +425,16 @@ class Router:
         own = project.providers.get(provider)
         named = own.keys(modality) & KEY_ARGUMENTS if own is not None else frozenset()
         takes = accepted & KEY_ARGUMENTS
-        if arguments.keys() & KEY_ARGUMENTS or not (takes or _is_apart(own, modality, project)):
+        apart = _is_apart(own, modality, project) and not _given_keys(spec)
+        # what the environment has for it would be sent along where such a project says
+        main = next((name for name in ARGUMENT_NAMES["api_key"] if apart and name in accepted), "")
+        if arguments.keys() & ({main} if main else KEY_ARGUMENTS) or not (takes or apart):
             return
         if own is not None and named:
             raise MissingCredentialsError(
                 project.id,
                 provider,
-                f"its {_KIND[modality]} models take {' or '.join(sorted(takes)) or 'no key'}"
+                f"its {_KIND[modality]} models take {main or ' or '.join(sorted(takes)) or 'no key'}"
                 f" where {own.path} has {' and '.join(sorted(named))}",
             )
         if not variables or not takes:

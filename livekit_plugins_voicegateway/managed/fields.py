@@ -265,6 +265,8 @@ def _problems_of_provider(
         )
         if option.name == "credentials_file":
             yield ConfigProblem(at, "the name of a file", "the credentials themselves")
+        elif option.name == "vertexai" and option.value is not False:
+            yield ConfigProblem(at, "the credentials of the server", "api_key without vertexai")
         elif option.name == "client":
             yield ConfigProblem(at, "an object of a program", "a key, such as api_key")
         elif option.name in KEY_ARGUMENTS:

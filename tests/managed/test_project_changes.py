@@ -174,6 +174,8 @@ async def test_a_budget_is_exact(site: Site, budget: object, dollars: str | None
         ("pricing", [1], "a list"),
         ("providers", "openai", "a text"),
         ("providers", {"openai": None}, "options without a key"),
+        ("providers", {"google": {"api_key": "x", "vertexai": True}}, "the credentials of the"),
+        ("providers", {"openai": {"client": "x"}}, "an object of a program"),
         ("providers", {"open ai": {"api_key": "x"}}, "a key that names no provider"),
         ("name", object(), "a object"),
         ("tags", {1: 2}, "a key that is no text"),

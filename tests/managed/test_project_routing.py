@@ -20,7 +20,7 @@ projects:
   prod: {}
 providers:
   openai: {api_key: operators-key, base_url: "http://operators.example/v1", max_retries: 7}
-  deepgram: {api_key: operators-deepgram-key}
+  google: {llm: {api_key: operators-google}}
 """
 ENV = {"OPENAI_API_KEY": "environments-key", "GROQ_API_KEY": "environments-groq-key"}
 
@@ -93,6 +93,23 @@ async def test_a_key_that_the_class_does_not_take_is_no_way_to_another(tmp_path:
         for model in ("openai/gpt-4.1-mini", "groq/llama-3.3-70b-versatile"):
             with pytest.raises((MissingCredentialsError, ConfigError)):
                 client(model)
+
+
+async def test_a_key_for_another_class_is_not_made_up_for_by_the_operators(tmp_path: Path) -> None:
+    # Google's STT takes credentials, its LLM an api_key
+    async with worker(tmp_path, {"google": {"credentials_info": {"type": "service_account"}}}):
+        with pytest.raises(MissingCredentialsError, match="has credentials_info"):
+            client("google/gemini-2.5-flash")
+        assert client("google/gemini-2.5-flash", "prod")._api_client.api_key == "operators-google"
+
+
+async def test_the_environments_key_does_not_go_along_with_a_token(tmp_path: Path) -> None:
+    # Azure's classes take a token of the project's, and look for a key in the environment
+    own = {"azure_ad_token": "nights-token", "azure_endpoint": "http://nights.example"}
+    env = {"AZURE_OPENAI_API_KEY": "environments-key"}
+    async with worker(tmp_path, {"azure": own}, env=env):
+        with pytest.raises(MissingCredentialsError, match="take api_key where .* has azure_ad_token"):
+            client("azure/gpt-4.1-mini")
 
 
 async def test_local_models_need_no_key(tmp_path: Path) -> None:
