@@ -434,7 +434,8 @@ class Router:
             raise MissingCredentialsError(
                 project.id,
                 provider,
-                f"its {_KIND[modality]} models take {main or ' or '.join(sorted(takes)) or 'no key'}"
+                f"its {_KIND[modality]} models take "
+                f"{main or ' or '.join(sorted(takes)) or 'no key'}"
                 f" where {own.path} has {' and '.join(sorted(named))}",
             )
         if not variables or not takes:
