@@ -91,6 +91,7 @@ class JsonlWriter(Writer):
     def __init__(self, columns: Sequence[Column], sink: Sink) -> None:
         self._columns = columns
         self._sink = sink
+        self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
     def write(self, page: Page) -> None:
         self._sink.write("".join(map(self._line, page)).encode("utf-8", "replace"))
@@ -99,17 +100,17 @@ class JsonlWriter(Writer):
         pass
 
     def _line(self, row: Sequence[Value]) -> str:
-        parts = []
+        entry: dict[str, Value] = {}
+        money = []
         for column, value in zip(self._columns, row, strict=True):
-            if value is None:
-                text = "null"
-            elif column.kind == "money":
-                text = _dollars(value)
+            if value is not None and column.kind == "money":
+                # not by way of the encoder, which knows no exact numbers
+                money.append(f', "{column.name}": {_dollars(value)}')
+            elif value is not None and column.kind == "time":
+                entry[column.name] = to_iso(float(value))
             else:
-                shown = to_iso(float(value)) if column.kind == "time" else value
-                text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
-            parts.append(f'"{column.name}": {text}')
-        return f"{{{', '.join(parts)}}}\n"
+                entry[column.name] = value
+        return f"{self._encode(entry)[:-1]}{''.join(money)}}}\n"
 
 
 class ParquetWriter(Writer):
