@@ -6,6 +6,7 @@ voicegw.yaml, and workers make the ledger: so nothing is kept from one call to t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -36,9 +37,12 @@ class Desk(Protocol):
 
     Attributes:
         config_path: The configuration that was named; None for the one that is found.
+        checking: Held while a check runs: it is a process with all plugins in it, and one at a
+            time is enough.
     """
 
     config_path: Path | None
+    checking: asyncio.Lock
 
     def open(self, *, writing: bool) -> AbstractAsyncContextManager[Answering]:
         """Give something to ask, for one call.
@@ -61,6 +65,7 @@ class SharedDesk:
 
     def __init__(self, backend: Answering, config_path: Path | None) -> None:
         self.config_path = config_path
+        self.checking = asyncio.Lock()
         self._backend = backend
 
     @asynccontextmanager
@@ -78,6 +83,7 @@ class DeskPerCall:
 
     def __init__(self, config_path: Path | None) -> None:
         self.config_path = config_path
+        self.checking = asyncio.Lock()
 
     @asynccontextmanager
     async def open(self, *, writing: bool) -> AsyncIterator[Answering]:

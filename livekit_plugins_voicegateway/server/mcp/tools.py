@@ -143,7 +143,8 @@ async def _get_call(desk: Desk, given: Arguments, who: str | None) -> Mapping[st
 
 
 async def _check(desk: Desk, given: Arguments, who: str | None) -> Mapping[str, Any]:
-    return await run_check(desk.config_path)
+    async with desk.checking:
+        return await run_check(desk.config_path)
 
 
 def _refuse_keys(given: Arguments) -> None:
