@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cryptography.fernet import Fernet
 from support.command_line import Book
 from support.web_server import TOKEN, WebServer, plain_environment, web_server
 
@@ -55,7 +56,8 @@ def server(folder: Path) -> Iterator[WebServer]:
             port = PORT
         except OSError:
             port = 0
-    with web_server(folder, port=port) as server:
+    key = Fernet.generate_key().decode()
+    with web_server(folder, port=port, env={"VOICEGW_SECRET_KEY": key}) as server:
         yield server
 
 
@@ -66,8 +68,19 @@ def test_the_curl_lines_of_a_page_run_as_they_stand(
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
     # what cannot be seen in the lines: an error is an exit status, and a stream ends
-    (tmp_path / ".curlrc").write_text("silent\nshow-error\nfail-with-body\nmax-time = 5\n")
-    env = {**plain_environment(tmp_path), "CURL_HOME": str(tmp_path), "VOICEGW_TOKEN": TOKEN}
+    (tmp_path / ".curlrc").write_text("silent\nshow-error\nfail-with-body\nmax-time = 10\n")
+    env = {
+        **plain_environment(tmp_path),
+        "CURL_HOME": str(tmp_path),
+        "VOICEGW_TOKEN": TOKEN,
+        "SUPPORT_OPENAI_KEY": "sk-0123456789",
+    }
+    with server.client() as client:
+        client.delete("/v1/projects/support")
+        if not any('"project_id": "support"' in line for line in PAGES[page]):
+            # a page that changes the project of another page's example
+            made = client.post("/v1/projects", json={"project_id": "support"})
+            assert made.status_code == 201
     named, real = f"localhost:{PORT}", server.host.replace("127.0.0.1", "localhost")
     if named != real:
         print(f"port {PORT} is taken: asking {real}")
