@@ -53,7 +53,15 @@
   if (document.documentElement.scrollWidth > width) found.push("the page is wider than the window");
   for (const element of document.querySelectorAll("main *")) {
     if (!visible(element) || element.closest(".scroll, pre, .hidden")) continue;
-    if (element.getBoundingClientRect().right > width + 1) found.push(`${name(element)} sticks out`);
+    const card = element.parentElement.closest(".card, .tile");
+    const edge = card ? card.getBoundingClientRect().right : width;
+    if (element.getBoundingClientRect().right > edge + 1) found.push(`${name(element)} sticks out`);
+  }
+  for (const cell of document.querySelectorAll("td, th, dd")) {
+    if (cell.closest("thead, .scroll, .hidden") || !visible(cell)) continue;
+    if (cell.scrollWidth > cell.clientWidth + 1) {
+      found.push(`${name(cell)} "${cell.textContent.trim().slice(0, 30)}" has no room`);
+    }
   }
 
   // contrast of texts, as WCAG 2.2 has it
