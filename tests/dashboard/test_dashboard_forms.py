@@ -39,6 +39,7 @@ def test_a_project_is_made_changed_and_deleted(client: httpx.Client) -> None:
     assert (made.status_code, made.headers["location"]) == (303, "/projects/sales-eu")
     page = words(client.get("/projects/sales-eu"))
     assert "$12.50" in page
+    assert 'value="12.50"' in client.get("/projects/sales-eu").text
     assert "production, eu" in page
     assert "requests are refused" in page
 

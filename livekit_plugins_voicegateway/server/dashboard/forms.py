@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Final
 
 from starlette.datastructures import FormData
@@ -67,7 +68,7 @@ class ProjectForm:
             exists=True,
             name="" if project.name == project.id else project.name,
             description=project.description,
-            daily_budget="" if project.daily_budget is None else f"{project.daily_budget:f}",
+            daily_budget="" if project.daily_budget is None else _amount(project.daily_budget),
             budget_action=project.budget_action,
             tags=", ".join(project.tags),
             providers=tuple(sorted(project.providers)),
@@ -145,12 +146,22 @@ class ProjectForm:
         for problem in problems:
             path = problem.field
             name = path.partition(".")[0].partition("[")[0]
-            where = "" if path == name else f"{path}: "
-            text = f"{where}found {problem.found}; expected {problem.expected}."
             shown = name if name in _SHOWN else ""
-            by_field.setdefault(shown, []).append(text if shown else f"{path}: {text}")
+            where = "" if shown == path else f"{path}: "
+            text = f"found {problem.found}; expected {problem.expected}."
+            by_field.setdefault(shown, []).append(where + text if where else _sentence(text))
         return replace(self, problems=by_field)
 
     def with_refusal(self, reason: str) -> ProjectForm:
         """Return the form as it is shown again, with why it was not taken."""
-        return replace(self, problems={"": [f"{reason[:1].upper()}{reason[1:]}"]})
+        return replace(self, problems={"": [_sentence(reason)]})
+
+
+def _amount(budget: Decimal) -> str:
+    """Write dollars with cents, and whatever is smaller if there is."""
+    shown = f"{budget:f}"
+    return shown if budget != round(budget, 2) else f"{budget:.2f}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
