@@ -176,7 +176,7 @@ def _fill(budget: Budget) -> None:
     )
 
 
-def _timed(what: str, act: Callable[[], None], size: Size) -> Admissions:
+def _timed(what: str, act: Callable[[], object], size: Size) -> Admissions:
     rounds = []
     for _ in range(size.rounds):
         began = time.process_time()
