@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dashboard.dashboard_browser import DESKTOP, PHONE, Look, audit, find_chromium
+from playwright.sync_api import sync_playwright
+from support.web_server import web_server
 
 from livekit_plugins_voicegateway.demo.script import CONVERSATIONS
 
@@ -170,3 +173,38 @@ def test_a_reader_who_has_seen_enough_can_stop_it(tmp_path: Path) -> None:
 
     assert demo.returncode == 130
     assert complaints == ""
+
+
+def test_the_dashboard_shows_what_the_demo_cost(demo: Demo) -> None:
+    pictures = Path(__file__).parents[2] / ".output" / "demo"
+    pictures.mkdir(parents=True, exist_ok=True)
+    costs = demo.ask("costs")
+    calls = demo.ask("calls")["calls"]
+    pages = {
+        "overview": "/",
+        "requests": "/requests",
+        "calls": "/calls",
+        "call": f"/calls/{calls[0]['room']}",
+        "prices": "/prices",
+        "projects": "/projects",
+        "project": "/projects/production",
+    }
+    executable, arguments = find_chromium()
+    with web_server(demo.config.parent) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        look = Look(browser, server.url)
+        for name, path in pages.items():
+            page = look.open(path)
+            for width in (DESKTOP, PHONE):
+                page.set_viewport_size({"width": width, "height": 800})
+                for theme in ("light", "dark"):
+                    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+                    assert audit(page) == [], (name, width, theme)
+                    page.screenshot(path=pictures / f"{name}-{theme}-{width}.png", full_page=True)
+        shown = look.open("/").inner_text("main")
+        for entry in costs["by_project"]:
+            assert f"${entry['cost']:.2f}" in shown or f"${entry['cost']:.3g}" in shown
+        assert f"{costs['requests']} requests" in shown
+        look.close()
+        browser.close()
+    assert look.complaints == []
