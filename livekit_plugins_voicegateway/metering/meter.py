@@ -238,7 +238,8 @@ class TranscriptionMeter(Meter):
     def measure(self) -> tuple[Quantities, bool]:
         connected_at = self._connected_at
         live = 0.0 if connected_at is None else self._monotonic() - connected_at
-        unsent = self.unsent_seconds() if self.unsent_seconds is not None else 0.0
+        unsent_seconds = self.unsent_seconds  # read once: the event loop may take it away
+        unsent = unsent_seconds() if unsent_seconds is not None else 0.0
         return Quantities(
             audio_seconds=max(0.0, self.audio_seconds - unsent),
             connection_seconds=self._connected_seconds + live,

@@ -200,9 +200,10 @@ class Recorder:
 
     async def _round(self) -> None:
         tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+        # who does not wait any longer has cancelled, and from here on nobody can
+        tickets = [ticket for ticket in tickets if ticket.set_running_or_notify_cancel()]
         try:
-            while self._jobs:
-                self._jobs.popleft()()
+            self._work()
             self._collect(everything=bool(tickets))
             await self._write(force=bool(tickets))
         except Exception:
@@ -210,6 +211,13 @@ class Recorder:
         finally:
             for ticket in tickets:
                 ticket.set_result(not self._waiting)
+
+    def _work(self) -> None:
+        while self._jobs:
+            try:
+                self._jobs.popleft()()
+            except Exception:
+                logger.exception("VoiceGateway's recorder failed at a job; usage is still recorded")
 
     def _collect(self, *, everything: bool) -> None:
         now = self._clock()
@@ -317,4 +325,5 @@ def _same_usage(row: UsageRow, other: UsageRow) -> bool:
         and row.output_tokens == other.output_tokens
         and row.characters == other.characters
         and row.ttfb_ms == other.ttfb_ms
+        and row.cost_nanos == other.cost_nanos  # of the time connected, though nobody speaks
     )

@@ -187,6 +187,81 @@ def test_rows_wait_while_the_ledger_refuses_and_are_all_there_afterwards(
     assert len(failures) == 1
 
 
+def test_who_stops_waiting_for_a_flush_stops_nothing_else(
+    recorder: Recorder, ledger: MemoryLedger, clock: Clock
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        begun.set()
+        assert go_on.wait(5)
+
+    recorder.track(meter := SpeechMeter(request("tts", "cartesia", "sonic-3"), clock=clock))
+    recorder.submit(hold_up)
+    assert begun.wait(5)
+    assert recorder.flush().cancel()  # as asyncio.wait_for does when its time is over
+    go_on.set()
+    meter.sent = True
+    meter.push(100)
+    meter.close("completed")
+    assert flushed(recorder)
+    assert [row.characters for row in ledger.rows.values()] == [100]
+
+
+def test_a_job_that_fails_holds_up_no_usage(
+    recorder: Recorder, ledger: MemoryLedger, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = threading.Event()
+
+    def fail() -> None:
+        raise LookupError("no such price")
+
+    recorder.track(SpeechMeter(request("tts", "cartesia", "sonic-3"), clock=clock))
+    recorder.submit(fail)
+    recorder.submit(done.set)
+    assert flushed(recorder)
+    assert done.is_set()
+    assert len(ledger.rows) == 1
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+
+
+def test_time_that_costs_is_kept_up_to_date_though_nobody_speaks(
+    recorder: Recorder, ledger: MemoryLedger, clock: Clock
+) -> None:
+    seconds = Clock(0.0)
+    meter = TranscriptionMeter(
+        request("stt", "assemblyai", "universal-streaming"), clock=clock, monotonic=seconds
+    )
+    meter.connected()
+    recorder.track(meter)
+    assert flushed(recorder)
+    seconds.now = 2.0
+    assert flushed(recorder)
+    [row] = ledger.rows.values()
+    assert (row.connection_seconds, row.cost_nanos) == (2.0, 2 * 150_000_000 // 3_600)
+
+
+def test_audio_that_is_sent_while_it_is_counted_is_no_fault(
+    recorder: Recorder, ledger: MemoryLedger, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Ending(TranscriptionMeter):
+        """The event loop ends the stream between two looks of the recorder at it."""
+
+        looks = 0
+
+        def __getattribute__(self, name: str) -> object:
+            if name == "unsent_seconds":
+                type(self).looks += 1
+                return None if type(self).looks % 2 == 0 else lambda: 4.0
+            return super().__getattribute__(name)
+
+    meter = Ending(request("stt", "deepgram", "nova-3"), clock=clock)
+    meter.push(10.0)
+    recorder.track(meter)
+    assert flushed(recorder)
+    assert not caplog.records
+
+
 def test_an_unknown_price_is_recorded_as_unknown_and_said_once(
     recorder: Recorder, ledger: MemoryLedger, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
