@@ -251,12 +251,12 @@ class Delegates(Generic[M]):
         budget = self.gateway.budgets.of(delegate.project) if self._budgeted(delegate) else None
         return budget.untaken() if budget is not None else None
 
+    def tracks(self, delegate: Delegate[M]) -> bool:
+        """Whether what ``delegate`` does is counted here, and could be refused by a budget."""
+        return delegate.metered and self.gateway.config.cost_tracking.enabled
+
     def _budgeted(self, delegate: Delegate[M]) -> bool:
-        return (
-            delegate.project.daily_budget is not None
-            and delegate.metered
-            and self.gateway.config.cost_tracking.enabled
-        )
+        return delegate.project.daily_budget is not None and self.tracks(delegate)
 
     def _served_by(self, delegate: Delegate[M], verdict: Verdict) -> tuple[Verdict, Delegate[M]]:
         if verdict.throttled:

@@ -82,8 +82,9 @@ class RecognizeStream(stt.RecognizeStream):
         self._tasks: set[asyncio.Task[None]] = set()
         verdict, self._delegate = delegates.admit_now(self._chosen, ONE_SECOND)
         self._refused = verdict.refused
-        self._budgeted = self._chosen.project.daily_budget is not None
-        self._recent = RecentAudio() if self._budgeted else None
+        # also where there is no budget now: the project may get one while this runs
+        self._recent = RecentAudio() if delegates.tracks(self._chosen) else None
+        self._changed_over = False
         self._inner: stt.RecognizeStream | None = None
         self._meter = self._new_meter(delegates.request(self._delegate))
         self._meter.hold = verdict.hold
@@ -212,7 +213,7 @@ class RecognizeStream(stt.RecognizeStream):
         elif kind == stt.SpeechEventType.START_OF_SPEECH:
             self._announces = True
             self._unannounced_seconds = None
-            if self._speaking and self._recent is not None:
+            if self._speaking and self._changed_over:
                 return  # the old delegate has said so already
             self._speaking = True
             if self._recent is not None:
@@ -282,6 +283,7 @@ class RecognizeStream(stt.RecognizeStream):
     def _swap(self, delegate: Delegate[stt.STT[Any]]) -> None:
         """Let ``delegate`` go on, in this very turn of the event loop: no audio comes between."""
         assert self._recent is not None
+        self._changed_over = True
         old, request_id = self._inner, self._meter.request.request_id
         self._finish("completed")
         before, self._delegate = self._delegate, delegate

@@ -15,7 +15,8 @@ import pytest
 from livekit.agents import llm, stt
 from livekit.agents.utils import http_context
 from managed_sites import Site, new_key, open_site
-from support.gateways import providers_yaml, usage_rows
+from support.gateways import SPEECH, providers_yaml, usage_rows
+from support.traces import frames
 
 from livekit import rtc
 from livekit_plugins_voicegateway import inference
@@ -226,6 +227,45 @@ async def test_a_stream_that_runs_keeps_its_connection(worker: Worker) -> None:
     assert [request.key for request in connections] == ["first-key", "second-key"]
     assert len([row for row in await usage_rows(worker.gateway) if row["modality"] == "stt"]) == 2
     await model.aclose()
+
+
+@pytest.mark.parametrize("action", ["throttle", "block"])
+async def test_a_stream_that_runs_obeys_a_budget_that_its_project_had_not(
+    worker: Worker, action: str
+) -> None:
+    words = "And Mr. John Dashwood had then leisure to consider."
+    worker.sandbox.deepgram.add_clip(SPEECH / "austen-0870.wav", words)
+    fallback = {"stt": "deepgram/nova-2", "llm": "none", "tts": "none"}
+    await worker.create(fallback=fallback, budget_action=action)
+    model = inference.STT("deepgram/nova-3", project="night")
+    stream = model.stream()
+
+    async def push() -> None:
+        for index, frame in enumerate(frames("austen-0870.wav", silence=1.5)):
+            stream.push_frame(frame)
+            if index % 5 == 0:
+                await asyncio.sleep(0.1 / 3)
+            if index == 100:
+                await worker.update(daily_budget=0)
+        stream.end_input()
+
+    pushing = asyncio.create_task(push())
+    finals = []
+    refused: BudgetExceededError | None = None
+    try:
+        async for event in stream:
+            if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT:
+                finals.append(event.alternatives[0].text)
+    except BudgetExceededError as error:
+        refused = error
+    await pushing
+    await stream.aclose()
+    await model.aclose()
+    models = [row["model"] for row in await usage_rows(worker.gateway)]
+    if action == "throttle":
+        assert (" ".join(finals), models) == (words, ["nova-3", "nova-2"])
+    else:
+        assert (refused is not None, models) == (True, ["nova-3"])
 
 
 async def test_a_deleted_project_goes_on_for_those_who_chose_it(worker: Worker) -> None:
