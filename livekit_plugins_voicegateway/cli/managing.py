@@ -313,7 +313,7 @@ def _read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_file(file: Any) -> dict[str, Any]:
-    from decimal import Decimal
+    from decimal import Decimal, InvalidOperation
 
     try:
         found = json.load(file, parse_float=Decimal)
@@ -321,6 +321,9 @@ def _from_file(file: Any) -> dict[str, Any]:
         # the text of the fault says where, and nothing of what stands there
         where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not text"
         raise click.BadParameter(f"that is no JSON ({where})", param_hint="'--fields'") from None
+    except InvalidOperation:
+        fault = "a number in it has an exponent beyond all measure"
+        raise click.BadParameter(fault, param_hint="'--fields'") from None
     if not isinstance(found, dict):
         raise click.BadParameter("an object is needed: {…}", param_hint="'--fields'")
     return found

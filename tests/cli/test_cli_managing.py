@@ -98,7 +98,9 @@ def test_more_fields_come_as_json(config: Path, run: Run) -> None:
     assert ("acme", "acme/in-house") in [(each["project"], each["model"]) for each in entries]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "\xff", '"text"'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "\xff", '"text"', '{"daily_budget": 1e9999999999999999999}']
+)
 def test_what_is_no_object_of_json_is_refused(config: Path, run: Run, text: str) -> None:
     Path("acme.json").write_bytes(text.encode("latin-1"))
     result = run("project", "create", "acme", "--fields", "acme.json")

@@ -193,6 +193,7 @@ def test_head_of_a_stream_ends(client: httpx.Client) -> None:
     [
         (b'{"project_id": "x", "daily_budget": NaN}', "json", 400),
         (b'{"project_id": "x", "daily_budget": -Infinity}', "json", 400),
+        (b'{"project_id": "x", "daily_budget": 1e9999999999999999999}', "json", 400),
         (b'{"project_id": "x", "project_id": "y"}', "json", 400),
         (b'{"project_id": "x"', "json", 400),
         (b"", "json", 400),

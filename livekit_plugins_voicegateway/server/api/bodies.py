@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, NoReturn, get_args
 
 from fastapi import Depends, Request
@@ -110,9 +110,13 @@ async def _fields(request: Request) -> Mapping[str, object]:
             parse_constant=_refuse_constant,
             object_pairs_hook=_object,
         )
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, InvalidOperation) as error:
         # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        detail = "too many levels" if isinstance(error, RecursionError) else str(error)
+        detail = str(error)
+        if isinstance(error, RecursionError):
+            detail = "too many levels"
+        elif isinstance(error, InvalidOperation):
+            detail = "a number with an exponent beyond all measure"
         raise Fault(400, "json", "The body is no JSON", f"The body is no JSON: {detail}.") from None
     if not isinstance(body, dict):
         raise InvalidQueryError([QueryProblem("body", _kind(body), "an object with fields")])
