@@ -29,6 +29,7 @@ def test_only_messages_are_taken(server: WebServer, method: str) -> None:
         found = client.request(method, "/mcp")
     assert found.status_code == 405
     assert found.headers["allow"] == "POST"
+    assert found.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import Final
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -40,7 +39,10 @@ def mcp_route() -> Route:
         async with open_backend(config) as backend, serving_mcp(app, backend, config.path):
             yield
     """
-    return Route("/mcp", endpoint=_Endpoint(), name="mcp", include_in_schema=False)
+    # nothing but POST: there is no session to end, and nothing that the server would say unasked
+    return Route(
+        "/mcp", endpoint=_Endpoint(), methods=["POST"], name="mcp", include_in_schema=False
+    )
 
 
 @asynccontextmanager
@@ -70,10 +72,5 @@ class _Endpoint:
     """Hands requests to the SDK."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            # there is no session to end, and nothing that the server would say unasked
-            refusal = PlainTextResponse("Only POST.", 405, {"allow": "POST"})
-            await refusal(scope, receive, send)
-            return
         manager: StreamableHTTPSessionManager = scope["app"].state.mcp
         await manager.handle_request(scope, receive, send)
