@@ -16,7 +16,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .hosts import header, is_cross_site, is_loopback, is_loopback_host
+from .hosts import address_of, header, is_cross_site, is_loopback, is_loopback_host
 from .problems import Fault, problem
 from .sessions import COOKIE, Sessions
 
@@ -145,12 +145,8 @@ def _unknown(scope: Scope) -> Response:
     """Answer who has shown no token: the login page for a person, a problem for a program."""
     person = "text/html" in (header(scope, b"accept") or "")
     if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and person:
-        asked = scope["path"]
-        if query := scope["query_string"].decode("latin-1"):
-            asked = f"{asked}?{query}"
-        return RedirectResponse(
-            f"/login?next={quote(asked, safe='')}", 303, {"cache-control": "no-store"}
-        )
+        asked = quote(address_of(scope), safe="")
+        return RedirectResponse(f"/login?next={asked}", 303, {"cache-control": "no-store"})
     answer = problem(
         scope,
         Fault(

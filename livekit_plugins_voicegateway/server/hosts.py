@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-__all__ = ["header", "is_cross_site", "is_loopback", "is_loopback_host", "is_navigation"]
+__all__ = [
+    "address_of",
+    "header",
+    "is_cross_site",
+    "is_loopback",
+    "is_loopback_host",
+    "is_navigation",
+]
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -23,6 +30,13 @@ def header(scope: Scope, name: bytes) -> str | None:
     if not values:
         return None
     return values[0].decode("latin-1") if len(values) == 1 else ""
+
+
+def address_of(scope: Scope) -> str:
+    """Return path and query of a request as they were sent: ``%3F`` in a path stays no query."""
+    address: str = scope["raw_path"].decode("latin-1")
+    query: str = scope["query_string"].decode("latin-1")
+    return f"{address}?{query}" if query else address
 
 
 def is_loopback(address: str) -> bool:

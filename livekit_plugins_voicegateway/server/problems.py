@@ -154,11 +154,13 @@ def handle_problems(
     async def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            error = HTTPException(405, headers={"Allow": ", ".join(_methods(app, request.scope))})
+            # what is mounted, and by itself says nothing of methods, are files
+            taken = _methods(app, request.scope) or ["HEAD", "GET"]
+            error = HTTPException(405, headers={"Allow": ", ".join(taken)})
         fault = _fault_of_http(request.scope, error)
         person = "text/html" in request.headers.get("accept", "")
         if page is not None and fault.status == 404 and person:
-            return page(request, 404, fault.title, f"There is nothing at {request.url.path}.")
+            return page(request, 404, fault.title, f"There is nothing at {request.scope['path']}.")
         return problem(request.scope, fault)
 
     async def of_validation(request: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -137,6 +138,29 @@ def test_a_method_that_a_path_does_not_take_names_those_that_it_does(
     assert answer.status_code == 405
     assert answer.headers["allow"] == "HEAD, GET, PATCH, DELETE"
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_page_asks_anew_for_the_very_call_that_it_shows(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), env=plain_environment(tmp_path))
+    book = Book(config)
+    rooms = ["a?b", "a%41", "a#b", "a/b c", 'a"b', "anrufé"]
+    book.write(*[book.row(room=room) for room in rooms])
+    with web_server(tmp_path) as server, server.client() as client:
+        for room in rooms:
+            address = f"/calls/{quote(room, safe='')}"
+            assert f'data-hx-get="{address}"' in client.get(address).text
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/static/dashboard.js", "HEAD, GET"), ("/mcp", "POST")]
+)
+def test_what_takes_no_other_method_says_which(
+    client: httpx.Client, path: str, allowed: str
+) -> None:
+    answer = client.put(path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+    assert answer.json()["detail"] == f"{path} does not take PUT, only {allowed}."
 
 
 def test_who_has_the_answer_already_is_told_so(client: httpx.Client) -> None:

@@ -57,6 +57,12 @@ def test_a_person_without_a_session_is_sent_to_the_login_page_and_back(
     assert browser.get(back.headers["location"]).status_code == 200
 
 
+def test_what_was_asked_for_is_asked_again_as_it_was_written(browser: httpx.Client) -> None:
+    sent = browser.get("/calls/what%3Fnow%41?room=x%26y")
+    page = browser.get(sent.headers["location"])
+    assert 'value="/calls/what%3Fnow%41?room=x%26y"' in page.text
+
+
 def test_the_cookie_is_no_token_and_out_of_the_reach_of_scripts(browser: httpx.Client) -> None:
     cookie = SimpleCookie(log_in(browser).headers["set-cookie"])["voicegw_session"]
     assert TOKEN not in cookie.value

@@ -36,6 +36,7 @@ from ...errors import (
 from ...log import logger
 from ...version import __version__
 from ..backend import backend_of
+from ..hosts import address_of
 
 __all__ = [
     "STATIC",
@@ -96,7 +97,8 @@ class Page:
                 return Response(None, 304, headers)
             return HTMLResponse(fragment, status, headers)
         # it was rendered with everything escaped
-        values |= {"fragment": Markup(fragment), "tag": tag, "address": _address(self._request)}  # noqa: S704
+        values |= {"fragment": Markup(fragment), "tag": tag}  # noqa: S704
+        values["address"] = address_of(self._request.scope)
         return HTMLResponse(render_page(f"{self._name}.html", values), status, headers)
 
 
@@ -209,11 +211,6 @@ def _theme(request: Request) -> str:
     """``light`` or ``dark`` when somebody has chosen; empty for what the system says."""
     theme = request.cookies.get(_THEME_COOKIE, "")
     return theme if theme in ("light", "dark") else ""
-
-
-def _address(request: Request) -> str:
-    query = request.url.query
-    return f"{request.url.path}?{query}" if query else request.url.path
 
 
 def _explained(error: VoiceGatewayError) -> tuple[int, str]:
