@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
 
 from ..config import Config
 from ..config_file.variables import Template
 from ..errors import (
+    ConfigError,
     ConfigProblem,
     UnknownProjectError,
     UnsetVariableError,
@@ -111,6 +113,9 @@ def inspect_config(config: Config, env: Mapping[str, str]) -> Findings:
     notes += managed_notes
     notes += _without_effect(config)
     notes += _server_notes(config)
+    alert_problems, alert_notes = _alert_faults(config)
+    problems += alert_problems
+    notes += alert_notes
     active: str | None = None
     try:
         active = resolve_project(None, config, env)
@@ -234,6 +239,33 @@ def _server_notes(config: Config) -> list[str]:
     except UnsetVariableError as error:
         return [f"`voicegw serve` would not start: {error}"]
     return []
+
+
+def _alert_faults(config: Config) -> tuple[list[ConfigProblem], list[str]]:
+    """Return what is wrong with the webhook of alerts, and what should be known of it."""
+    from ..server.hosts import is_loopback
+
+    try:
+        endpoint = config.alerts.endpoint
+    except UnsetVariableError as error:
+        return [], [f"nobody is told of alerts, and `voicegw serve` would not start: {error}"]
+    except ConfigError as error:
+        return list(error.problems), []
+    if endpoint is None:
+        return [], []
+    notes = []
+    if not endpoint.secret:
+        notes.append(
+            f"alerts to {endpoint.host} are not signed, so that anybody could send it some: set "
+            "VOICEGW_WEBHOOK_SECRET or `alerts.secret`"
+        )
+    parts = urlsplit(endpoint.url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        notes.append(
+            f"alerts to {endpoint.host} can be read on their way: `alerts.webhook` begins with "
+            "http:// and not https://"
+        )
+    return [], notes
 
 
 async def _database(config: Config) -> Database:

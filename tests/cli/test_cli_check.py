@@ -32,6 +32,40 @@ def test_the_configuration_is_explained(book: Book, run: Run) -> None:
     assert result.lines[-1] == "No fault found."
 
 
+@pytest.mark.parametrize(
+    ("alerts", "said"),
+    [
+        ("webhook: 'https://hooks.example.com/s3cret', secret: s", []),
+        ("webhook: 'http://127.0.0.1:9/s3cret', secret: s", []),
+        ("webhook: '${NO_HOOK:-}'", []),
+        ("webhook: 'https://hooks.example.com/s3cret'", ["not signed"]),
+        ("webhook: 'http://hooks.example.com/s3cret'", ["not signed", "read on their way"]),
+        ("webhook: 'https://hooks.example.com/${NO_HOOK}'", ["NO_HOOK"]),
+    ],
+)
+def test_what_should_be_known_of_alerts_is_noted(
+    folder: Path, run: Run, alerts: str, said: list[str]
+) -> None:
+    written(f"alerts: {{{alerts}}}\n")
+    result = run("check", "--json")
+    assert result.status == 0
+    assert "s3cret" not in result.out
+    notes = [note for note in result.json["notes"] if "alerts" in note]
+    assert len(notes) == len(said)
+    assert all(part in note for part, note in zip(said, notes, strict=True))
+
+
+def test_a_webhook_that_a_variable_spoils_is_a_fault(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK", "ftp://hooks.example.com/s3cret")
+    written('alerts: {webhook: "${HOOK}"}\n')
+    result = run("check", "--json")
+    assert result.status == 1
+    assert [problem["key_path"] for problem in result.json["problems"]] == ["alerts.webhook"]
+    assert "s3cret" not in result.out
+
+
 def test_the_starter_file_is_right_and_never_overwrites(folder: Path, run: Run) -> None:
     first = run("init")
     assert first.status == 0
