@@ -11,6 +11,7 @@ from fastapi import Request
 
 from ..config import Config
 from ..ledger import Ledger, open_ledger
+from ..log import logger
 from ..managed import ProjectAdmin, ProjectCatalogue
 from ..reports import Reports
 from .changes import Changes
@@ -43,9 +44,10 @@ class Backend:
         self.clock = clock
         self.catalogue = ProjectCatalogue(config, ledger, env=config.env)
         self.admin = ProjectAdmin(self.catalogue, ledger, env=config.env, clock=clock)
-        self.changes = Changes(self._versions, refresh=self.catalogue.refresh)
+        self.changes = Changes(self._versions, refresh=self.take_in)
         self.metrics = Metrics()
         self.verifying = asyncio.Lock()
+        self._noted: tuple[str, ...] = ()
         self._asked = self.catalogue.config
         self._reports = Reports(config, ledger, clock=clock)
 
@@ -61,6 +63,18 @@ class Backend:
             self._asked = self.catalogue.config
             self._reports = Reports(self._asked, self.ledger, clock=self.clock)
         return self._reports
+
+    async def take_in(self) -> None:
+        """Take in what has become of the projects, and log what is new to be known of them.
+
+        Raises:
+            LedgerError: The ledger cannot be read; all stays as it was.
+        """
+        await self.catalogue.refresh()
+        for note in self.catalogue.notes:
+            if note not in self._noted:
+                logger.warning("%s", note)
+        self._noted = self.catalogue.notes
 
     async def _versions(self) -> tuple[int, int]:
         return await self.ledger.version(), await self.ledger.projects_version()
@@ -79,7 +93,7 @@ async def open_backend(
     ledger = await open_ledger(config.database_url, clock=clock)
     try:
         backend = Backend(config, ledger, clock)
-        await backend.catalogue.refresh()
+        await backend.take_in()
         async with keeping_order(config, clock=clock), sending_alerts(config, clock=clock):
             watching = asyncio.create_task(backend.changes.watch())
             try:

@@ -135,6 +135,27 @@ def test_without_a_secret_key_provider_keys_are_refused_and_the_reason_is_said(
         assert client.get("/v1/projects/x").status_code == 404
 
 
+def test_keys_that_a_server_cannot_open_are_said_in_its_log_and_on_the_page(
+    server: WebServer, client: httpx.Client
+) -> None:
+    keys = {"openai": {"api_key": SECRET}}
+    assert client.post("/v1/projects", json={"project_id": "before", "providers": keys}).is_success
+    with web_server(server.folder) as beside, beside.client() as other:
+        with other.stream("GET", "/v1/events") as following:
+            lines = following.iter_lines()
+            assert next(lines) == "retry: 2000"
+            late = {"project_id": "later", "providers": keys}
+            assert client.post("/v1/projects", json=late).is_success
+            assert changes(lines)["projects"] is True
+        page = other.get("/projects").text
+        assert beside.stop() == 0
+        log = beside.log()
+    for project_id in ("before", "later"):
+        assert page.count(f"project &#39;{project_id}&#39;, made at run time, cannot use") == 1
+        assert log.count(f"project '{project_id}', made at run time, cannot use its own") == 1
+    assert "cannot use" not in client.get("/projects").text
+
+
 def test_another_server_on_the_ledger_knows_of_it(server: WebServer, client: httpx.Client) -> None:
     with web_server(server.folder) as beside, beside.client() as other:
         with other.stream("GET", "/v1/events") as following:

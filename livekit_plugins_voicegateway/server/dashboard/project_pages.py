@@ -48,6 +48,7 @@ async def projects(request: Request) -> Response:
         {
             "projects": known,
             "changes": await backend.admin.changes(_CHANGES),
+            "notes": backend.catalogue.notes,
             "places": {project_id: _place(backend, project_id) for project_id in known},
         },
         live=True,
