@@ -94,7 +94,7 @@ class RecognizeStream(stt.RecognizeStream):
             if self._span is not None:
                 self._span.refused()
         else:
-            self._open(self._delegate)
+            self._open(self._delegate, self._new_stream(self._delegate))
         super().__init__(stt=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
         # nobody but the caller reads the events, so the base's tee is not needed
         self._event_aiter = self._event_ch
@@ -257,11 +257,13 @@ class RecognizeStream(stt.RecognizeStream):
             return
         try:
             verdict, delegate = self._delegates.extend(self._chosen, self._meter.hold, ONE_SECOND)
-            self._meter.hold = verdict.hold
+            # where there is no next second, the meter keeps its hold and settles it as it ends
             if delegate is not self._chosen:
                 self._swap(delegate)
             elif verdict.refused is not None:
                 self._refuse(verdict.refused)
+            else:
+                self._meter.hold = verdict.hold
         except Exception:
             logger.exception(
                 "VoiceGateway could not ask a budget; the stream goes on. Please report this."
@@ -275,7 +277,12 @@ class RecognizeStream(stt.RecognizeStream):
         try:
             verdict, delegate = self._delegates.admit_now(self._chosen, ONE_SECOND)
             if delegate is self._chosen and verdict.refused is None:
-                self._swap(delegate)
+                try:
+                    self._swap(delegate)
+                except Exception:
+                    if verdict.hold is not None:
+                        verdict.hold.release()
+                    raise
                 self._meter.hold = verdict.hold
         except Exception:
             logger.exception("VoiceGateway could not go back to the chosen model")
@@ -284,20 +291,20 @@ class RecognizeStream(stt.RecognizeStream):
         """Let ``delegate`` go on, in this very turn of the event loop: no audio comes between."""
         assert self._recent is not None
         self._changed_over = True
+        inner = self._new_stream(delegate)  # first: if the plugin fails, all stays as it is
         old, request_id = self._inner, self._meter.request.request_id
         self._finish("completed")
         before, self._delegate = self._delegate, delegate
         self._meter = self._new_meter(
             dataclasses.replace(self._delegates.request(delegate), request_id=request_id)
         )
-        self._open(delegate)
-        assert self._inner is not None
+        self._open(delegate, inner)
         backlog = self._backlog = deque(self._recent.restart())
         self._offset = max(0.0, self._now() - self._recent.seconds)
-        self._inner.start_time_offset = self._offset
+        inner.start_time_offset = self._offset
         self._announces = False
         self._unannounced_seconds = 0 if self._speaking else None
-        self._do(self._replay(self._inner, backlog))
+        self._do(self._replay(inner, backlog))
         logger.info(
             "project %r: %s goes on with %s",
             delegate.project.id,
@@ -351,15 +358,17 @@ class RecognizeStream(stt.RecognizeStream):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _open(self, delegate: Delegate[stt.STT[Any]]) -> None:
-        instance = delegate.instance
+    def _new_stream(self, delegate: Delegate[stt.STT[Any]]) -> stt.RecognizeStream:
+        instance: stt.STT[Any] = delegate.instance
         if self._keyterms and delegate is not self._chosen and instance.capabilities.keyterms:
             # before there is a stream: some plugins connect anew for them, and lose audio
             instance._update_session_keyterms(list(self._keyterms))
-        inner = instance.stream(
+        return instance.stream(
             language=NOT_GIVEN if delegate.stands_in else self._language,
             conn_options=self._delegate_options,
         )
+
+    def _open(self, delegate: Delegate[stt.STT[Any]], inner: stt.RecognizeStream) -> None:
         self._delegates.serves(delegate)
         self._inner = inner
         meter = self._meter
@@ -385,11 +394,12 @@ class RecognizeStream(stt.RecognizeStream):
         )
         if meter.request == before.request and meter.keyterms == before.keyterms:
             return
-        hold, inner = before.hold, self._inner
+        inner = self._inner
         waiting = unsent_seconds(inner) if inner is not None else 0.0
         self._finish("completed")
         self._meter = meter
-        self._meter.hold = hold
+        # one of its own: a hold is settled with what its one row costs
+        self._meter.hold = self._delegates.untaken(chosen)
         if inner is not None:
             self._meter.push(waiting)  # it is sent from now on
             self._meter.unsent_seconds = lambda: unsent_seconds(inner)
