@@ -145,11 +145,13 @@ class _Collected(Collector):
 def _today(lines: list[DailyTotals]) -> Metric:
     family = GaugeMetricFamily(
         "voicegateway_spend_today_dollars",
-        "What was spent today, running requests included; from 0 again when the day turns.",
+        "What was spent today, running requests included; from 0 again when the day turns. Absent "
+        "where no price is known.",
         labels=_MODEL,
     )
     for line in lines:
-        family.add_metric(line[1:5], (line.totals.cost_nanos or 0) / NANOS_PER_DOLLAR)
+        if line.totals.cost_nanos is not None:
+            family.add_metric(line[1:5], line.totals.cost_nanos / NANOS_PER_DOLLAR)
     return family
 
 

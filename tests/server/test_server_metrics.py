@@ -167,6 +167,18 @@ async def test_what_runs_is_counted_apart_until_it_has_ended(
     assert value(found, "voicegateway_spend_today_dollars", **GPT) == 3e-7
 
 
+async def test_what_nobody_knows_the_price_of_has_no_spend_of_today(
+    reports: Reports, ledger: SqliteLedger
+) -> None:
+    await ledger.write([usage_row(cost_nanos=None)])
+    found = await samples(Metrics(), reports, ledger)
+    assert value(found, "voicegateway_unpriced_requests_total", **GPT) == 1
+    assert value(found, "voicegateway_spend_today_dollars", **GPT) is None
+    await ledger.write([usage_row(cost_nanos=500)])
+    found = await samples(Metrics(), reports, ledger)
+    assert value(found, "voicegateway_spend_today_dollars", **GPT) == 5e-7
+
+
 async def test_a_counter_does_not_fall_when_a_finished_row_is_corrected(
     reports: Reports, ledger: SqliteLedger
 ) -> None:
