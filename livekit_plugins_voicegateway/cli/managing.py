@@ -378,6 +378,9 @@ def _show_doomed(doomed: DeletionAnswer) -> None:
 
     page = Page()
     budget = doomed["daily_budget"]
+    stays = f"{plural(doomed['requests'], 'request')} in the ledger, {dollars(doomed['cost'])}"
+    if doomed["unpriced_requests"] and doomed["cost"] is not None:
+        stays += f" and {doomed['unpriced_requests']} unpriced"
     keys = [
         f"{provider} ({', '.join(names)})" for provider, names in doomed["provider_keys"].items()
     ]
@@ -392,10 +395,7 @@ def _show_doomed(doomed: DeletionAnswer) -> None:
             ),
             ("", f"keys: {', '.join(keys)}" if keys else "no keys of its own"),
             ("Goes on", f"{plural(doomed['live_requests'], 'request')} under way"),
-            (
-                "Stays",
-                f"{plural(doomed['requests'], 'request')} in the ledger, {dollars(doomed['cost'])}",
-            ),
+            ("Stays", stays),
         ]
     )
     page.show()

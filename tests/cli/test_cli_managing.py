@@ -251,17 +251,22 @@ def on_terminal(answer: str, *arguments: str) -> tuple[int, str]:
 
 def test_deleting_says_what_goes_and_asks(book: Book, run: Run) -> None:
     run("project", "create", "acme", "--name", "Acme Ltd", "--daily-budget", "7")
-    book.write(book.row(project="acme"), book.row(project="acme", status="open"))
+    book.write(
+        book.row(project="acme"),
+        book.row(project="acme", cost_nanos=None, price=None),
+        book.row(project="acme", status="open"),
+    )
     status, shown = on_terminal("n", "project", "delete", "acme")
     assert status == 130
-    for words in ("Acme Ltd", "$7.00 a day", "1 request under way", "2 requests in the ledger"):
+    for words in ("Acme Ltd", "$7.00 a day", "1 request under way", "3 requests in the ledger"):
         assert words in shown
+    assert " and 1 unpriced" in shown
     assert run("project", "show", "acme").status == 0
     status, _ = on_terminal("y", "project", "delete", "acme")
     assert status == 0
     assert run("project", "show", "acme").status == 1
     # what it has used is still there
-    assert run("costs", "--project", "acme", "--json").json["requests"] == 2
+    assert run("costs", "--project", "acme", "--json").json["requests"] == 3
 
 
 def test_a_yes_deletes_without_asking(config: Path, run: Run) -> None:
