@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import LedgerError
+from ..log import logger
 
 __all__ = ["Change", "Changes"]
 
@@ -63,9 +64,17 @@ class Changes:
 
     async def watch(self) -> None:
         """Look at the ledger until cancelled; one that does not answer is looked at again."""
+        trouble = ""
         while True:
-            with suppress(LedgerError):
-                await self._look()
+            try:
+                with suppress(LedgerError):
+                    await self._look()
+                trouble = ""
+            except Exception as error:
+                # of what stands in the ledger: everybody would wait for changes for ever
+                if str(error) != trouble:
+                    logger.exception("what has changed in the ledger cannot be taken in")
+                trouble = str(error)
             await asyncio.sleep(self._interval)
 
     async def follow(self) -> AsyncIterator[Change | None]:

@@ -84,6 +84,7 @@ async def test_a_change_in_the_shell_is_seen(site: Site) -> None:
         "tags = 'no JSON'",
         "tags = '[7]'",
         "tags = '{}'",
+        pytest.param(f"tags = '{'[' * 100_000}'", id="tags of many levels"),
         "budget_action = 'warn', daily_budget = 'much'",
         "daily_budget = 1e300",
         "name = '${HOME}'",

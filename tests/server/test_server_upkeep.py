@@ -17,6 +17,7 @@ from livekit_plugins_voicegateway.alerts.events import price_alert
 from livekit_plugins_voicegateway.config import load_config
 from livekit_plugins_voicegateway.ledger import make_ledger
 from livekit_plugins_voicegateway.ledger.base import STALE_AFTER
+from livekit_plugins_voicegateway.server.changes import Change, Changes
 
 
 @pytest.fixture
@@ -101,3 +102,31 @@ def test_a_webhook_whose_variable_is_not_set_is_said_at_the_start(
     with pytest.raises(AssertionError, match="HOOK"):
         with web_server(tmp_path):
             pass
+
+
+async def test_who_follows_hears_of_the_next_change_after_a_fault_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    versions = iter([(1, 1), RecursionError("deep"), RecursionError("deep"), (2, 1)])
+
+    async def ask() -> tuple[int, int]:
+        found = next(versions, (2, 1))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def take_in() -> None:
+        pass
+
+    changes = Changes(ask, take_in, interval=0.001)
+    watching = asyncio.create_task(changes.watch())
+    async with asyncio.timeout(30):
+        async for change in changes.follow():
+            assert change == Change(usage=True, projects=False)
+            break
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    assert [record.message for record in caplog.records] == [
+        "what has changed in the ledger cannot be taken in"
+    ]
