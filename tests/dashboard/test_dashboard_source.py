@@ -12,9 +12,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 from dashboard_ledger import HOSTILE, write_config
-from support.web_server import TOKEN, WebServer, web_server
+from support.command_line import Book
+from support.web_server import TOKEN, WebServer, plain_environment, web_server
 
 import livekit_plugins_voicegateway.server as package
+from livekit_plugins_voicegateway.config import load_config
 
 STATIC = Path(str(files(package))) / "static"
 VENDOR = STATIC / "vendor"
@@ -127,6 +129,20 @@ def test_an_empty_ledger_says_how_to_make_the_first_call(tmp_path: Path) -> None
         assert "inference.set_project(&#34;prod&#34;)" in page or 'set_project("prod")' in page
         for path in ("/requests", "/calls", "/prices", "/projects", "/projects/prod"):
             assert client.get(path).status_code == 200
+
+
+def test_a_model_without_a_price_is_named_once_with_each_of_its_providers(tmp_path: Path) -> None:
+    book = Book(load_config(write_config(tmp_path), env=plain_environment(tmp_path)))
+    unknown = {"model": "unheard-of", "cost_nanos": None, "price": None}
+    book.write(
+        book.row(project="prod", provider="acme", **unknown),
+        book.row(project="dev", provider="acme", **unknown),
+        book.row(project="prod", provider="other", **unknown),
+    )
+    with web_server(tmp_path) as server, server.client() as client:
+        asked_for = client.get("/prices").text.partition("pricing:")[2].partition("</pre>")[0]
+    assert asked_for.count("acme/unheard-of: {") == 1
+    assert asked_for.count("other/unheard-of: {") == 1
 
 
 def test_with_a_token_the_pages_ask_for_it_and_can_be_left(tmp_path: Path) -> None:

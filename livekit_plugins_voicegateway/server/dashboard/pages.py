@@ -122,10 +122,16 @@ async def prices(request: Request) -> Response:
     backend = backend_of(request)
     charges = await backend.reports.charges()
     listed = await backend.reports.prices()
+    # a model once, whoever uses it
+    unpriced = {
+        (line["provider"], line["model"]): line
+        for line in charges["charges"]
+        if line["unpriced_requests"]
+    }
     return Page(request, "prices", "Prices").respond(
         {
             "charges": charges,
-            "unpriced": [line for line in charges["charges"] if line["unpriced_requests"]],
+            "unpriced": list(unpriced.values()),
             "listed": listed["prices"],
             "price_source": price_source,
             "projects": await known_projects(backend),
