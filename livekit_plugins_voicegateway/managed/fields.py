@@ -275,6 +275,8 @@ def _problems_of_provider(
                 yield ConfigProblem(at, f"a key that {fault}", "the key and nothing else")
             elif not isinstance(value, str) and not option.name.startswith("credentials"):
                 yield ConfigProblem(at, "a key that is no text", "the key in quotes")
+            elif not isinstance(value, str | Mapping):
+                yield ConfigProblem(at, "neither a text nor a mapping", "the credentials")
     if provider in _KEYLESS:
         return
     without = [

@@ -175,6 +175,8 @@ async def test_a_budget_is_exact(site: Site, budget: object, dollars: str | None
         ("providers", "openai", "a text"),
         ("providers", {"openai": None}, "options without a key"),
         ("providers", {"google": {"api_key": "x", "vertexai": True}}, "the credentials of the"),
+        ("providers", {"openai": {"api_key": ["x"]}}, "a key that is no text"),
+        ("providers", {"google": {"credentials_info": ["x"]}}, "neither a text nor a mapping"),
         ("providers", {"openai": {"client": "x"}}, "an object of a program"),
         ("providers", {"open ai": {"api_key": "x"}}, "a key that names no provider"),
         ("name", object(), "a object"),
