@@ -11,15 +11,16 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from livekit.agents import inference, stt, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import is_given
 
+from .adapters import as_stream
 from .admission import Verdict
 from .budgets import Hold
 from .errors import VoiceGatewayError
@@ -112,6 +113,7 @@ class Delegates(Generic[M]):
         self._prepare = prepare
         self._built: dict[str, Delegate[M]] = {}
         self._lock = threading.Lock()
+        self._making_fallback = threading.Lock()
         self._served: Delegate[M] | None = None
         self._fallbacks: dict[str, Delegate[M] | None] = {}
         self._outdated: list[Delegate[M]] = []
@@ -146,7 +148,8 @@ class Delegates(Generic[M]):
                     delegate = self._build(project)
                     self._built[project.id] = delegate
         if delegate.project is not project:
-            self.changed(project)
+            # asked anew: it may have been changed, and changed here, since it was asked above
+            self.changed(self.gateway.active_project(self.project))
         return delegate
 
     def changed(self, project: Project) -> None:
@@ -274,19 +277,23 @@ class Delegates(Generic[M]):
     def fallback(self, delegate: Delegate[M]) -> Delegate[M] | None:
         """The local model that takes over from ``delegate``; None when there is none."""
         project = delegate.project
-        if project.id not in self._fallbacks:
-            made = self.gateway.fallback(self._modality, project)
-            if made is None:
-                self._fallbacks[project.id] = None
-            else:
+        with suppress(KeyError):
+            return self._fallbacks[project.id]
+        with self._making_fallback:  # once, though many requests need it in the same moment
+            fallback = self._fallbacks.get(project.id)
+            if fallback is None and (made := self.gateway.fallback(self._modality, project)):
                 spec, instance = made
-                instance = _as_stream(self._modality, instance)
+                instance = as_stream(self._modality, instance)
                 self._listen(instance)
-                fallback: Delegate[M] = Delegate(instance, spec, project, stands_in=True)
+                fallback = Delegate(instance, spec, project, stands_in=True)
                 if self._prepare is not None:
                     self._prepare(fallback)
-                self._fallbacks[project.id] = fallback
-        return self._fallbacks[project.id]
+            with self._lock:
+                if delegate.project is project:
+                    self._fallbacks[project.id] = fallback
+                elif fallback is not None:  # the project was changed meanwhile
+                    self._outdated.append(fallback)
+            return fallback
 
     def update(self, spec: ModelSpec, changes: Mapping[str, Any]) -> list[Delegate[M]]:
         """Serve later requests as ``spec`` says, and running ones if the plugin can.
@@ -418,18 +425,6 @@ class Delegates(Generic[M]):
 
     def _forward_error(self, *args: Any) -> None:
         self._owner.emit("error", *args)
-
-
-def _as_stream(modality: Modality, instance: Any) -> Any:
-    """A fallback that hears or speaks whole pieces only, as one that streams.
-
-    A session asks the chosen model whether it streams, and adapts to the answer once.
-    """
-    if modality == "llm" or instance.capabilities.streaming:
-        return instance
-    if modality == "tts":
-        return tts.StreamAdapter(tts=instance)
-    return stt.StreamAdapter(stt=instance, vad=inference.VAD())
 
 
 def given(**arguments: Any) -> dict[str, Any]:
