@@ -80,7 +80,9 @@ def check_budget(project: str | None = None) -> None:
         UnknownProjectError: There is no such project.
     """
     gateway = current_gateway()
-    gateway.admission.check(gateway.active_project(project))
+    paid_by = gateway.active_project(project)
+    if gateway.config.cost_tracking.enabled:
+        gateway.admission.check(paid_by)
 
 
 def prewarm(*models: str) -> None:

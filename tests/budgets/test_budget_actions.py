@@ -157,6 +157,13 @@ async def test_check_budget_says_nothing_while_there_is_money_or_no_limit(tmp_pa
         inference.check_budget("free")
 
 
+async def test_a_budget_limits_nothing_where_costs_are_not_tracked(tmp_path: Path) -> None:
+    text = projects("block", more="cost_tracking: {enabled: false}\n")
+    async with utils.http_context.open(), Sandbox() as sandbox:
+        async with gateway_on(sandbox, tmp_path, text):
+            inference.check_budget("prod")
+
+
 async def test_a_ledger_that_fails_throttles_blocks_or_allows_as_configured(
     tmp_path: Path,
 ) -> None:
