@@ -8,6 +8,7 @@ by the same code, so the same value is right or wrong in both.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -28,7 +29,15 @@ from .vault import Options, Vault
 if TYPE_CHECKING:
     from ..metering.usage import Modality
 
-__all__ = ["FIELDS", "names_of", "project_of", "read_fields", "row_fields", "stored_names"]
+__all__ = [
+    "FIELDS",
+    "is_provider_name",
+    "names_of",
+    "project_of",
+    "read_fields",
+    "row_fields",
+    "stored_names",
+]
 
 FIELDS: Final = SCHEMA["projects.<id>"]
 """Every field but ``project_id``, as in voicegw.yaml."""
@@ -42,6 +51,8 @@ _MOST_TAGS: Final = 32
 _LONGEST_TAG: Final = 64
 _KEYLESS: Final = frozenset({"ollama", "whisper", "kokoro"})
 """Providers that run on one's own machines, and take no key."""
+
+_PROVIDER: Final = re.compile(r"[a-z][a-z0-9_]{0,23}")
 
 _ID: Final = "an id of at most 64 letters, digits, '.', '_' and '-', the first a letter or digit"
 
@@ -70,6 +81,8 @@ def read_fields(given: Mapping[str, object], *, new: bool, fallback: Fallback) -
     usable: dict[str, object] = {}
     for name, value in fields.items():
         faults = list(problems_of(value, name, secret=name == "providers"))
+        if name == "providers":
+            faults += _problems_of_provider_names(value)
         problems += [_query_problem(fault) for fault in faults]
         if not faults:
             usable[name] = value
@@ -249,6 +262,19 @@ def _problems_beyond_the_file(
         yield ConfigProblem("daily_budget", f"the number {budget}", "at most 15 digits")
     for provider, options in project.providers.items():
         yield from _problems_of_provider(f"providers.{provider}", provider, options)
+
+
+def _problems_of_provider_names(providers: object) -> Iterator[ConfigProblem]:
+    """A key that was typed where its provider belongs would be shown wherever that is named."""
+    for provider, options in _mapping(providers).items():
+        if options is not None and not is_provider_name(provider):
+            expected = "the name of a provider such as openai"
+            yield ConfigProblem("providers", "a key that names no provider", expected)
+
+
+def is_provider_name(text: str) -> bool:
+    """Return whether a text can be the name of a provider: no key of one is that short."""
+    return _PROVIDER.fullmatch(text) is not None
 
 
 def _problems_of_provider(

@@ -179,6 +179,8 @@ async def test_a_budget_is_exact(site: Site, budget: object, dollars: str | None
         ("providers", {"google": {"credentials_info": ["x"]}}, "neither a text nor a mapping"),
         ("providers", {"openai": {"client": "x"}}, "an object of a program"),
         ("providers", {"open ai": {"api_key": "x"}}, "a key that names no provider"),
+        ("providers", {"sk-0123": {"api_key": ""}}, "a key that names no provider"),
+        ("providers", {"f" * 32: {"api_key": "openai"}}, "a key that names no provider"),
         ("name", object(), "a object"),
         ("tags", {1: 2}, "a key that is no text"),
     ],

@@ -121,6 +121,20 @@ def test_a_key_goes_in_and_never_comes_out(server: WebServer, client: httpx.Clie
     assert SECRET.encode() not in kept
 
 
+def test_a_key_in_the_place_of_its_provider_is_shown_nowhere(
+    server: WebServer, client: httpx.Client
+) -> None:
+    swapped = {SECRET: {"api_key": "openai"}}
+    typed = {"project_id": "x", "provider_0": SECRET, "key_0": "openai"}
+    for answer in (
+        client.post("/v1/projects", json={"project_id": "x", "providers": swapped}),
+        client.post("/projects/new", data=typed, headers={"origin": server.url}),
+    ):
+        assert answer.status_code == 422
+        assert SECRET not in answer.text
+    assert client.get("/v1/changes").json() == {"changes": []}
+
+
 def test_without_a_secret_key_provider_keys_are_refused_and_the_reason_is_said(
     tmp_path: Path,
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 from starlette.datastructures import FormData
 
 from ...errors import QueryProblem
+from ...managed.fields import is_provider_name
 from ...projects import Project
 
 __all__ = ["KEY_ROWS", "ProjectForm"]
@@ -110,7 +111,8 @@ class ProjectForm:
     @property
     def rows(self) -> list[tuple[int, str]]:
         """The rows for keys: their number and the provider that was typed."""
-        typed = [provider for provider, _ in self.keys]
+        # what is none may be a key in the wrong place
+        typed = [provider if is_provider_name(provider) else "" for provider, _ in self.keys]
         return list(enumerate([*typed, *[""] * (KEY_ROWS - len(typed))]))
 
     @property
