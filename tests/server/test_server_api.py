@@ -254,6 +254,12 @@ def test_a_large_body_is_refused_before_it_is_read(client: httpx.Client) -> None
         "/v1/projects", content=b" " * (1 << 21), headers={"content-type": "application/json"}
     )
     assert answer.status_code == 413
+    # without a length it is found out later
+    chunks = (b" " * 65_536 for _ in range(17))
+    later = client.post(
+        "/v1/projects", content=chunks, headers={"content-type": "application/json"}
+    )
+    assert later.json() == answer.json()
 
 
 def test_a_large_body_of_unknown_length_is_refused_on_the_way(open_server: WebServer) -> None:
