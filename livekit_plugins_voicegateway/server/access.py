@@ -25,6 +25,9 @@ __all__ = ["OPEN_PATHS", "Access", "is_open", "session_of"]
 OPEN_PATHS: Final = frozenset({"/health", "/login", "/login/style.css"})
 """What needs no token: whether the server lives, and where the token is given."""
 
+_FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
+"""What a proxy says of whom it asks for. Its own address is of this machine, theirs need not be."""
+
 _HEADERS: Final = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -127,6 +130,14 @@ def _not_from_here(scope: Scope) -> Fault | None:
             "Asked under another name",
             "This server has no token and answers only requests to localhost, 127.0.0.1 or [::1]. "
             "For requests under another name set VOICEGW_TOKEN.",
+        )
+    if any(header(scope, name) is not None for name in _FORWARDED):
+        return Fault(
+            403,
+            "forwarded",
+            "Asked through a proxy",
+            "This server has no token and answers only the machine it runs on, and a proxy asks "
+            "for somebody else. Behind a proxy set VOICEGW_TOKEN.",
         )
     return None
 

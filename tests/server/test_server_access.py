@@ -186,6 +186,25 @@ def test_every_route_without_a_token_answers_this_machine(
     assert refused == set()
 
 
+@pytest.mark.parametrize("said", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"])
+def test_no_route_without_a_token_answers_through_a_proxy(
+    open_server: WebServer,
+    token_server: WebServer,
+    routes: list[tuple[str, str]],
+    said: str,
+) -> None:
+    # such a proxy is on this machine, and may give the server any Host that it likes
+    with open_server.client() as client:
+        answered = {
+            (method, path)
+            for method, path in routes
+            if status(client, method, path, {said: "203.0.113.7"}) != 403
+        }
+    assert answered == set()
+    with token_server.client(headers=GOOD) as client:
+        assert client.get("/v1/costs", headers={said: "203.0.113.7"}).status_code == 200
+
+
 def test_two_hosts_are_none(open_server: WebServer) -> None:
     name, _, port = open_server.host.rpartition(":")
     with socket.create_connection((name, int(port)), timeout=10) as connection:
