@@ -1,14 +1,19 @@
-"""LiveKit's own adapters, for a fallback that hears or speaks whole pieces only."""
+"""LiveKit's own adapters: around a fallback that hears or speaks whole pieces only, and around the
+models that take over when a provider fails."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from livekit.agents import inference, stt, tts
+from livekit.agents import APIConnectionError, inference, stt, tts
 
 from .metering.usage import Modality
 
-__all__ = ["as_stream"]
+if TYPE_CHECKING:
+    from .gateway import Gateway
+    from .projects import Project
+
+__all__ = ["as_stream", "reason_of"]
 
 
 def as_stream(modality: Modality, instance: Any) -> Any:
@@ -21,3 +26,22 @@ def as_stream(modality: Modality, instance: Any) -> Any:
     if modality == "tts":
         return tts.StreamAdapter(tts=instance)
     return stt.StreamAdapter(stt=instance, vad=inference.VAD())
+
+
+def reason_of(error: Exception, project: Project, gateway: Gateway) -> Exception:
+    """Why an adapter around several models has failed.
+
+    It says only that all of them have (``APIConnectionError``), and not that a budget has refused
+    each.
+
+    Args:
+        error: What the adapter has raised.
+        project: Whose models they are.
+        gateway: Knows the project's budget.
+
+    Returns:
+        The budget's refusal, or ``error``.
+    """
+    if not isinstance(error, APIConnectionError):
+        return error
+    return gateway.admission.refusal(project) or error

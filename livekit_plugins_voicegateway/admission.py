@@ -109,12 +109,16 @@ class Admission:
             BudgetExceededError: The budget is spent and the action is ``block``.
             BudgetThrottleSignal: The budget is spent and the action is ``throttle``.
         """
-        budget = self._budgets.of(project)
-        if budget is None or not budget.is_spent:
-            return
-        refused = self._verdict(budget, Answer.SPENT).refused
+        refused = self.refusal(project)
         if refused is not None:
             raise refused
+
+    def refusal(self, project: Project) -> BudgetRefusal | None:
+        """What a request would raise now; None when it would be let through."""
+        budget = self._budgets.of(project)
+        if budget is None or not budget.is_spent:
+            return None
+        return self._verdict(budget, Answer.SPENT).refused
 
     def _verdict(self, budget: Budget, answer: Answer) -> Verdict:
         project = budget.project

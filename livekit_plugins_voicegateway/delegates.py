@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import is_given
 
-from .adapters import as_stream
+from .adapters import as_stream, reason_of
 from .admission import Verdict
 from .budgets import Hold
 from .errors import VoiceGatewayError
@@ -260,6 +260,10 @@ class Delegates(Generic[M]):
 
     def _budgeted(self, delegate: Delegate[M]) -> bool:
         return delegate.project.daily_budget is not None and self.tracks(delegate)
+
+    def reason(self, delegate: Delegate[M], error: Exception) -> Exception:
+        """Why ``delegate`` has failed: a budget, where that refused all models of an adapter."""
+        return error if delegate.metered else reason_of(error, delegate.project, self.gateway)
 
     def _served_by(self, delegate: Delegate[M], verdict: Verdict) -> tuple[Verdict, Delegate[M]]:
         if verdict.throttled:

@@ -200,6 +200,9 @@ class RecognizeStream(stt.RecognizeStream):
                     self._inner_error = e
                 self._finish("failed", e)
                 self._end_span()
+                reason = self._delegates.reason(self._delegate, e)
+                if reason is not e:
+                    raise reason from e
                 raise
             if inner is self._inner:
                 self._finish("completed")

@@ -120,6 +120,10 @@ class _Attempts:
                 self.meter.report_tokens(inner._input_tokens, inner._output_tokens)
             self.meter.close(status, error)
 
+    def reason(self, error: Exception) -> Exception:
+        """Why the delegate has failed: a budget, when that refused all models of an adapter."""
+        return self._delegates.reason(self.delegate, error)
+
     def audio(self, event: SynthesizedAudio) -> None:
         """Audio came back."""
         if self.meter is not None:
@@ -158,6 +162,9 @@ async def _pass_on(
     except Exception as e:
         # the delegate has emitted the error, and it was passed on
         attempts.finish("failed", inner, e)
+        reason = attempts.reason(e)
+        if reason is not e:
+            raise reason from e
         raise
     attempts.finish("completed", inner)
     instance = attempts.delegate.instance

@@ -69,6 +69,23 @@ async def test_throttle_without_a_fallback_raises_the_signal(tmp_path: Path) -> 
     assert trace.raised[0] == "BudgetThrottleSignal"
 
 
+async def test_block_is_what_it_is_also_where_other_models_take_over_for_a_provider(
+    tmp_path: Path,
+) -> None:
+    async with utils.http_context.open(), Sandbox() as sandbox:
+        async with gateway_on(sandbox, tmp_path, projects("block")) as gateway:
+            voice = inference.TTS("cartesia/sonic-2", fallback=["cartesia/sonic-3"], project="prod")
+            spoken, whole = await speak(voice), await speak(voice, whole=True)
+            await voice.aclose()
+            ear = inference.STT("deepgram/nova-3", fallback=["deepgram/nova-2"], project="prod")
+            heard, rows = await ask(gateway, transcribe, ear)
+        assert sandbox.cartesia.record.totals.requests == 0
+    for trace in (spoken, whole, heard):
+        assert trace.raised is not None
+        assert trace.raised[0] == "BudgetExceededError"
+    assert {row["status"] for row in rows} == {"rejected"}
+
+
 async def test_throttle_answers_with_the_local_model_and_says_what_was_asked_for(
     tmp_path: Path,
 ) -> None:
