@@ -29,7 +29,7 @@ def words(answer: httpx.Response) -> str:
 def test_a_project_is_made_changed_and_deleted(client: httpx.Client) -> None:
     made = post(
         client,
-        "/projects/new",
+        "/projects/~new",
         project_id="sales-eu",
         name="Sales",
         daily_budget="12.50",
@@ -67,7 +67,7 @@ def test_a_project_is_made_changed_and_deleted(client: httpx.Client) -> None:
 def test_everything_that_is_wrong_is_said_beside_its_field(client: httpx.Client) -> None:
     answer = post(
         client,
-        "/projects/new",
+        "/projects/~new",
         project_id="no spaces",
         name="A name",
         daily_budget="twelve",
@@ -85,14 +85,14 @@ def test_everything_that_is_wrong_is_said_beside_its_field(client: httpx.Client)
 
 
 def test_an_id_that_is_taken_is_refused(client: httpx.Client) -> None:
-    answer = post(client, "/projects/new", project_id="prod")
+    answer = post(client, "/projects/~new", project_id="prod")
     assert answer.status_code == 409
     assert "prod" in words(answer)
 
 
 def test_a_key_goes_in_and_is_shown_nowhere(client: httpx.Client, served: WebServer) -> None:
     key = "sk-the-key-of-keyed"
-    made = post(client, "/projects/new", project_id="keyed", provider_0="openai", key_0=key)
+    made = post(client, "/projects/~new", project_id="keyed", provider_0="openai", key_0=key)
     assert made.status_code == 303
     refused = post(
         client, "/projects/keyed/edit", provider_0="cartesia", key_0=key, daily_budget="x"
@@ -126,7 +126,7 @@ def test_a_project_of_the_file_says_where_it_is_to_be_changed(
     assert f"{served.folder / 'voicegw.yaml'}, line 5" in page
 
 
-@pytest.mark.parametrize("path", ["/projects/new", "/projects/prod/edit", "/projects/prod/delete"])
+@pytest.mark.parametrize("path", ["/projects/~new", "/projects/prod/edit", "/projects/prod/delete"])
 def test_another_site_changes_nothing(client: httpx.Client, path: str) -> None:
     answer = client.post(path, data=FIELDS, headers={"origin": "http://evil.example"})
     assert answer.status_code == 403

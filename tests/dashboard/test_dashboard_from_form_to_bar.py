@@ -40,7 +40,7 @@ async def test_a_project_made_in_the_form_is_spent_on_and_its_bar_moves(tmp_path
             assert (await chat(before)).raised is None
             await before.aclose()
             async with page_of(server) as page:
-                await page.goto("/projects/new")
+                await page.goto("/projects/~new")
                 await page.get_by_label("Id", exact=True).fill("made-here")
                 await page.get_by_label("Name", exact=True).fill("<script>alert(1)</script>")
                 await page.get_by_label("Daily budget in dollars").fill("0.001")

@@ -68,7 +68,7 @@ def test_details_of_a_request_open_with_the_keyboard(look: Look) -> None:
 
 
 def test_a_wrong_form_leads_to_what_is_wrong(look: Look) -> None:
-    page = look.open("/projects/new")
+    page = look.open("/projects/~new")
     page.get_by_label("Daily budget in dollars").fill("much")
     page.keyboard.press("Enter")
     page.locator("#form-problems").wait_for()
@@ -89,7 +89,7 @@ def test_a_wrong_form_leads_to_what_is_wrong(look: Look) -> None:
 
 
 def test_a_project_is_deleted_with_the_keyboard(look: Look) -> None:
-    page = look.open("/projects/new")
+    page = look.open("/projects/~new")
     page.get_by_label("Id", exact=True).fill("short-lived")
     page.keyboard.press("Enter")
     page.wait_for_url("**/projects/short-lived")

@@ -60,7 +60,7 @@ def test_nothing_is_sent_again_while_nothing_changes(look: Look) -> None:
 
 
 def test_a_form_is_left_alone(look: Look, served: WebServer) -> None:
-    page = look.open("/projects/new")
+    page = look.open("/projects/~new")
     page.get_by_label("Id", exact=True).fill("typing")
     page.get_by_role("radio", name="block").check()
     page.get_by_role("button", name="Create project").click()

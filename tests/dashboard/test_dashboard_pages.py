@@ -23,7 +23,7 @@ PAGES = {
     "project": "/projects/prod?period=7d",
     "project-hostile": "/projects/hostile",
     "project-gone": "/projects/former",
-    "project-new": "/projects/new",
+    "project-new": "/projects/~new",
     "not-here": "/projects/prod/edit",
 }
 LIVE = set(PAGES) - {"requests-wrong", "project-new", "not-here"}

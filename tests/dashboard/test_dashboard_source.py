@@ -32,7 +32,7 @@ PAGES = (
     "/projects/prod",
     "/projects/hostile",
     f"/projects/{quote(HOSTILE, safe='')}",
-    "/projects/new",
+    "/projects/~new",
     "/projects/prod/edit",
     f"/requests?model={quote(HOSTILE)}&room={quote(HOSTILE)}&status={quote(HOSTILE)}",
 )
@@ -167,7 +167,7 @@ def test_without_a_token_nobody_is_offered_to_log_out(served: WebServer) -> None
 def test_a_budget_of_nothing_is_not_called_spent(client: httpx.Client) -> None:
     origin = {"origin": str(client.base_url).rstrip("/")}
     made = client.post(
-        "/projects/new",
+        "/projects/~new",
         data={"project_id": "free", "daily_budget": "0", "budget_action": "block"},
         headers=origin,
     )

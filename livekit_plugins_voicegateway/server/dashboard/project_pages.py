@@ -55,13 +55,14 @@ async def projects(request: Request) -> Response:
     )
 
 
-@project_pages.get("/new")
+# no project has an id with a ~ in it
+@project_pages.get("/~new")
 async def new(request: Request) -> Response:
     """An empty form."""
     return _form_page(request, ProjectForm.empty())
 
 
-@project_pages.post("/new")
+@project_pages.post("/~new")
 async def create(request: Request) -> Response:
     """Make a project of what the form has."""
     form = ProjectForm.read(await request.form())
