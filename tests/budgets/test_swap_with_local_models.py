@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,12 @@ async def billed(line: Line) -> dict[str, float]:
 
 
 async def spend_elsewhere(line: Line, *, dollars: int) -> None:
-    """Another process spends today's budget, and this one hears of it."""
+    """Another process spends today's budget, and this one hears of it: it is lowered by a cent."""
     gateway = line.gateway
     today = gateway.config.days.day_of(gateway.clock())
     async with make_ledger(gateway.config.database_url) as ledger:
         await ledger.write([usage_row(day=today, cost_nanos=dollars * NANOS_PER_DOLLAR)])
-    set_budget(gateway, str(dollars))
+    set_budget(gateway, str(dollars - Decimal("0.01")))
 
 
 async def test_the_caller_is_heard_whole_and_answered_by_local_models(
