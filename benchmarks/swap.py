@@ -55,7 +55,7 @@ class Size(NamedTuple):
 
 FULL = Size(
     clips=CLIPS,
-    tries=2,
+    tries=1,
     turns=TURNS,
     pace=1.0,
     backlogs=((16_000, 2), (24_000, 2), (24_000, 20), (48_000, 20)),

@@ -68,6 +68,10 @@ CHANGES = (
 )
 
 
+EARLIEST = 0.2
+"""Seconds before the last word ends, by its loudness, at which an answer may begin."""
+
+
 @dataclass(frozen=True)
 class Said:
     """What became of one turn.
@@ -208,15 +212,21 @@ def _said(
     call: CallResult, turn: TurnResult, moves: Sequence[float], begins: float, ends: float
 ) -> Said:
     name, said = turn.turn.recording.name, words(turn.turn.text)
-    assert turn.reply_after is not None, f"{name}: no answer"
     first, last = turn.began_at + begins, turn.began_at + ends
+    answers = [
+        event.at
+        for event in call.of("agent_state_changed")
+        # a recording goes on after its last word, and the answer may come before it ends
+        if event.event.new_state == "speaking" and event.at > last - EARLIEST
+    ]
+    assert answers, f"{name}: no answer"
     moved = [at - call.started_at - first for at in moves]
     return Said(
         clip=name,
         words=len(said),
         wrong=differences(said, words(turn.transcript)),
         text=turn.transcript,
-        answered_after=turn.ended_at + turn.reply_after - last,
+        answered_after=answers[0] - last,
         moved_at=next((at for at in moved if -0.1 < at < last - first), None),
         last_word=last - first,
     )
