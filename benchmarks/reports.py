@@ -199,8 +199,9 @@ def measure(address: str, requests: int, tries: int) -> list[Answered]:
     """Ask every question ``tries`` times, in turn."""
     found = []
     with httpx.Client(base_url=address, timeout=60) as client:
-        newest = client.get("/v1/logs", params={"limit": 1000}).raise_for_status().json()
-        names = {"room": newest["logs"][0]["room"], "cursor": newest["next_cursor"] or ""}
+        page = {"limit": min(1_000, requests // 2)}
+        newest = client.get("/v1/logs", params=page).raise_for_status().json()
+        names = {"room": newest["logs"][0]["room"], "cursor": newest["next_cursor"]}
         asked = [question.format(**names) for question in (*QUESTIONS, *PAGES)]
         times: dict[str, list[float]] = {question: [] for question in asked}
         sizes: dict[str, int] = {}
