@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
+from .background import BackgroundThread
 from .budgets import Budget, Wish, dollars
 from .days import Days
 from .log import logger
@@ -276,15 +277,14 @@ class LeaseThread:
         self._open_ledger = open_ledger
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._thread_lock = threading.Lock()
+        self._thread = BackgroundThread("leases", self._main)
         self._ledger: OpenLedger | None = None  # touched on the thread only
 
     def wake(self) -> None:
         """Do the next exchange now. From any thread."""
         self._wake.set()
-        if self._thread is None:
-            self._start()
+        if not self._stopping.is_set():
+            self._thread.begin()
 
     def close(self, timeout: float = 5.0) -> bool:
         """Give back what is leased, close the ledger and end the thread.
@@ -297,19 +297,7 @@ class LeaseThread:
         """
         self._stopping.set()
         self._wake.set()
-        thread = self._thread
-        if thread is None:
-            return True
-        thread.join(timeout)
-        return not thread.is_alive()
-
-    def _start(self) -> None:
-        with self._thread_lock:
-            if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(
-                    target=self._main, name="voicegateway-leases", daemon=True
-                )
-                self._thread.start()
+        return self._thread.join(timeout)
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from .background import BackgroundThread
 from .log import logger
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class ProjectWatcher:
         self._stopping = threading.Event()
         self._tickets: deque[threading.Event] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("projects", self._main)
         self._lock = threading.Lock()
         self._looked_at = 0.0
 
@@ -67,24 +68,19 @@ class ProjectWatcher:
 
     def start(self) -> None:
         """Begin to watch, once; waits for the first look, `FIRST_LOOK_SECONDS` at most."""
-        if self._thread is not None:
-            return
         with self._lock:
-            if self._thread is not None or self._stopping.is_set():
+            if self._thread.has_begun or self._stopping.is_set():
                 return
             first = threading.Event()
             self._tickets.append(first)
-            self._thread = threading.Thread(
-                target=self._main, name="voicegateway-projects", daemon=True
-            )
-            self._thread.start()
+            self._thread.begin()
         first.wait(FIRST_LOOK_SECONDS)
 
     def look_now(self) -> None:
         """Look now, for `QUICK_LOOK_SECONDS` at most; does nothing when that was done just now."""
         with self._lock:
             now = time.monotonic()
-            if self._thread is None or now - self._looked_at < ROUND_SECONDS:
+            if not self._thread.has_begun or now - self._looked_at < ROUND_SECONDS:
                 return
             self._looked_at = now
         ticket = threading.Event()
@@ -108,11 +104,7 @@ class ProjectWatcher:
         """
         self._stopping.set()
         self._wake.set()
-        thread = self._thread
-        if thread is None:
-            return True
-        thread.join(timeout)
-        return not thread.is_alive()
+        return self._thread.join(timeout)
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ..background import BackgroundThread
 from ..log import logger
 from .delivery import Answer, Deliverer, next_try, pause_after, post
 
@@ -81,7 +82,7 @@ class AlertWorker:
         self._new_direct: deque[_Direct] = deque(maxlen=_WAITING)
         self._wake = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("alerts", self._main)
         self._sending: tuple[asyncio.AbstractEventLoop, asyncio.Future[Answer]] | None = None
 
         # the worker's thread alone touches it
@@ -105,8 +106,7 @@ class AlertWorker:
     def look(self) -> None:
         """Look into the ledger now: something may be waiting there."""
         self._wake.set()
-        if self._thread is None:
-            self._start()
+        self._thread.begin()
 
     def close(self, timeout: float = 5.0) -> bool:
         """Note in the ledger what is not noted yet, leave what is not sent to others, and end.
@@ -117,8 +117,7 @@ class AlertWorker:
         Returns:
             Whether the thread has ended in time.
         """
-        thread = self._thread
-        if thread is None:
+        if not self._thread.has_begun:
             return True
         with self._lock:
             self._stopping = True
@@ -126,8 +125,7 @@ class AlertWorker:
                 loop, sending = self._sending
                 loop.call_soon_threadsafe(sending.cancel)
         self._wake.set()
-        thread.join(timeout)
-        return not thread.is_alive()
+        return self._thread.join(timeout)
 
     def _is_new(self, alert: Alert) -> bool:
         with self._lock:
@@ -137,14 +135,6 @@ class AlertWorker:
                 self._told.clear()
             self._told.add(alert.about)
             return True
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._main, name="voicegateway-alerts", daemon=True
-                )
-                self._thread.start()
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..background import BackgroundThread
 from ..log import logger
 from .meter import Meter
 from .rows import Part, RowBuilder
@@ -107,8 +108,7 @@ class Recorder:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
-        self._thread_lock = threading.Lock()
+        self._thread = BackgroundThread("recorder", self._main)
 
         # the recorder's thread alone touches what follows
         self._sink: RowSink | None = None
@@ -123,16 +123,14 @@ class Recorder:
         self._inbox.append(meter)
         if not self._wake.is_set():
             self._wake.set()
-        if self._thread is None:
-            self._start()
+        self._thread.begin()
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run ``job`` on the recorder's thread soon, for work that must not block a call."""
         self._jobs.append(job)
         self._hurry.set()
         self._wake.set()
-        if self._thread is None:
-            self._start()
+        self._thread.begin()
 
     def flush(self) -> Future[bool]:
         """Write everything that is known now.
@@ -141,7 +139,7 @@ class Recorder:
             A future with True when all of it is durable, False when the ledger cannot be written.
         """
         ticket: Future[bool] = Future()
-        if self._thread is None:
+        if not self._thread.has_begun:
             ticket.set_result(True)
             return ticket
         self._tickets.append(ticket)
@@ -158,22 +156,12 @@ class Recorder:
         Returns:
             Whether the thread has ended in time.
         """
-        thread = self._thread
-        if thread is None:
+        if not self._thread.has_begun:
             return True
         self._stopping = True
         self._hurry.set()
         self._wake.set()
-        thread.join(timeout)
-        return not thread.is_alive()
-
-    def _start(self) -> None:
-        with self._thread_lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._main, name="voicegateway-recorder", daemon=True
-                )
-                self._thread.start()
+        return self._thread.join(timeout)
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:
