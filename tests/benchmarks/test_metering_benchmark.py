@@ -13,12 +13,17 @@ pytestmark = pytest.mark.timeout(300)
 SENTENCE = 60
 """Characters: text that a plugin holds back until the sentence is whole is recorded when pushed."""
 
+UNDER_WAY = 0.5
+"""Seconds of audio: what was sent into a socket that the provider had dropped already is recorded,
+as nobody can say whether it was heard. The busier the machine, the later the drop is noticed."""
+
 
 def within_bounds(result: dict[str, Any]) -> bool:
     billed, recorded = result["billed"], result["recorded"]
     difference = abs(recorded - billed)
     if result["unit"] == "seconds":
-        return difference <= 0.01 * billed
+        under_way = UNDER_WAY if result["case"].startswith("socket dropped") else 0
+        return 0 <= recorded - billed <= under_way or difference <= 0.01 * billed
     if result["unit"] == "characters":
         return difference <= SENTENCE
     return difference <= (0.2 * billed if result["estimated"] else 0)
