@@ -3,6 +3,7 @@
 #   make demo    a spoken conversation through the gateway, priced; no key, no account
 #   make test    all tests
 #   make check   lint and types
+#   make faults  the long experiments with faults and attacks, which make test has short forms of
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
@@ -15,14 +16,18 @@ REAL_TIME := tests/demo tests/examples tests/local \
     tests/budgets/test_swap_with_local_models.py tests/benchmarks/test_swap_benchmark.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test models check lint types format bench clean
+.PHONY: demo test faults models check lint types format bench clean
 
 demo: $(VENV)/.installed $(MODELS)
 	$(BIN)/voicegw demo
 
 test: $(VENV)/.installed-dev $(MODELS)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(REAL_TIME:%=--ignore=%)
-	$(BIN)/python -m pytest $(REAL_TIME)
+	$(BIN)/python -m pytest -m "not faults" -n 2 --dist worksteal $(REAL_TIME:%=--ignore=%)
+	$(BIN)/python -m pytest -m "not faults" $(REAL_TIME)
+
+# hours: processes killed by the hundred, ledgers locked and full, a million wrong inputs
+faults: $(VENV)/.installed-dev $(MODELS)
+	$(BIN)/python -m pytest -m faults -p no:cacheprovider
 
 models: $(MODELS)
 

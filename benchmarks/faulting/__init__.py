@@ -1,0 +1,1 @@
+"""Faults that are made on purpose, and what they cost; `benchmarks/faults.py` runs them."""
