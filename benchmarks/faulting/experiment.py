@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Experiment", "Finding"]
 
@@ -42,4 +42,4 @@ class Experiment(NamedTuple):
     """
 
     name: str
-    run: Callable[[bool], Awaitable[list[Finding]]]
+    run: Callable[[bool], Coroutine[Any, Any, list[Finding]]]
