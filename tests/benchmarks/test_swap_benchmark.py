@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from support.machine import MODELS, without_models
 
 from livekit_plugins_voicegateway.demo.local_models import find_local_models
 
 pytestmark = pytest.mark.timeout(300)
 
-MODELS = Path(__file__).resolve().parents[2] / ".models"
-
 
 def test_a_swap_is_measured_by_itself_and_in_a_call(run_benchmark: Callable[..., str]) -> None:
     left_out = find_local_models(MODELS).left_out
-    if left_out and os.environ.get("VOICEGW_REQUIRE_MODELS") == "1":
-        pytest.fail("; ".join(left_out))
     if left_out:
-        pytest.skip("; ".join(left_out))
+        without_models(left_out)
     switches, calls, _ = run_benchmark("swap.py", "--quick").split("\n\n")
     head, _, *lines = switches.splitlines()
     assert [line.split(",")[0].split(" |")[0] for line in lines] == [

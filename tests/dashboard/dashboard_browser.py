@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from support.machine import without_browser
 
 PHONE = 375
 DESKTOP = 1280
@@ -25,10 +24,7 @@ def find_chromium() -> tuple[str, list[str]]:
     """Return the browser's path and how it is started; skips the test where there is none."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
-        reason = "there is no Chromium on this machine: apt-get install chromium"
-        if os.environ.get("VOICEGW_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        without_browser()
     # its sandbox does not work for root, and shared memory is small in containers
     return executable, ["--no-sandbox", "--disable-dev-shm-usage"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.machine import MODELS, without_models
 
 from livekit_plugins_voicegateway.demo.local_models import find_local_models
 
-MODELS = Path(__file__).parents[2] / ".models"
 VOICEGW = str(Path(sys.executable).with_name("voicegw"))
 
 
@@ -23,10 +22,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The requests that the demo has recorded."""
     found = find_local_models(MODELS)
     if found.weights is None:
-        reason = f"{'; '.join(found.left_out)}: run `make models`"
-        if os.environ.get("VOICEGW_REQUIRE_MODELS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        without_models(found.left_out)
     folder = tmp_path_factory.mktemp("demo")
     finished = subprocess.run(
         [VOICEGW, "demo", "--directory", str(folder), "--models", str(MODELS)],

@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import logging
 import logging.handlers
-import os
 import queue
 import signal
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from console_line import listening
 from example_workers import WORKERS, Desk
+from support.machine import MODELS, without_models
 
 from livekit_plugins_voicegateway import demo
 from livekit_plugins_voicegateway.config import load_config
@@ -28,7 +28,6 @@ from livekit_plugins_voicegateway.local.weights import (
 from livekit_plugins_voicegateway.log import logger
 from livekit_plugins_voicegateway.sandbox import Sandbox
 
-MODELS = Path(__file__).parents[2] / ".models"
 YOUNG_MAN = Path(demo.__file__).parent / "speech" / "austen-0880.wav"
 
 
@@ -38,10 +37,7 @@ def local_desk(desk: Desk, sandbox: Sandbox) -> Desk:
     options = {"weights": str(MODELS)}
     missing = [*missing_weights("whisper-base", options), *missing_weights("kokoro", options)]
     if missing:
-        reason = f"{'; '.join(missing)}: run `make models`"
-        if os.environ.get("VOICEGW_REQUIRE_MODELS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        without_models(missing)
     known = kokoro_voices(find_kokoro(MODELS).voices)
     desk.use_weights(MODELS, "af_heart" if "af_heart" in known else "jm_kumo")
     desk.cloud_keys = False

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from local_speech import Clip
+from support.machine import MODELS, without_models
 
 from livekit_plugins_voicegateway.local.engines import close_engines
 from livekit_plugins_voicegateway.local.weights import find_kokoro, kokoro_voices
 
-MODELS = Path(__file__).resolve().parents[2] / ".models"
-
 
 def _need(*files: str) -> Path:
-    absent = [file for file in files if not (MODELS / file).is_file()]
+    absent = [f"{file} is not in .models" for file in files if not (MODELS / file).is_file()]
     if absent:
-        reason = f"{', '.join(absent)} not in .models: run examples/models/setup_models.py"
-        if os.environ.get("VOICEGW_REQUIRE_MODELS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        without_models(absent)
     return MODELS
 
 

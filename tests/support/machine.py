@@ -1,0 +1,40 @@
+"""What some machines do not have: a test that needs it is skipped, or fails where it must run.
+
+CI sets ``VOICEGW_REQUIRE_MODELS=1`` and ``VOICEGW_REQUIRE_BROWSER=1``, so that nothing is left out
+there without anybody noticing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+__all__ = ["MODELS", "without_browser", "without_models"]
+
+MODELS: Final = Path(__file__).resolve().parents[2] / ".models"
+"""Where the weights of local models are, if they are."""
+
+
+def without_models(missing: Iterable[str]) -> NoReturn:
+    """Go no further with a test whose local models are not there.
+
+    Args:
+        missing: What is not there, a line each.
+    """
+    _go_no_further(f"{'; '.join(missing)}: run `make models`", "VOICEGW_REQUIRE_MODELS")
+
+
+def without_browser() -> NoReturn:
+    """Go no further with a test that needs a browser."""
+    reason = "there is no Chromium on this machine: apt-get install chromium"
+    _go_no_further(reason, "VOICEGW_REQUIRE_BROWSER")
+
+
+def _go_no_further(reason: str, required_by: str) -> NoReturn:
+    if os.environ.get(required_by) == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
