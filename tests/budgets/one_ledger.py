@@ -34,7 +34,6 @@ class OneLedger:
     Attributes:
         settled: What is recorded as spent, by everybody.
         leases: What is leased, by day and owner.
-        expired: Owners whose leases have ended.
         broken: Whether it fails.
         takes_back: Whether leases can be given back.
         asked: How often it was asked for a lease.
