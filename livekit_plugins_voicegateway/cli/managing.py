@@ -18,7 +18,7 @@ import click
 
 from ..errors import InvalidQueryError, QueryProblem
 from ..projects import BudgetAction
-from .options import config_option, json_option
+from .options import config_option, json_option, limit_option
 from .terminal import complain, emit, emit_json
 
 if TYPE_CHECKING:
@@ -170,14 +170,7 @@ def delete(project_id: str, yes: bool, config: Path | None, as_json: bool) -> No
 
 @click.command()
 @click.argument("project_id", metavar="[ID]", required=False)
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1000),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="How many to show at most.",
-)
+@limit_option
 @config_option
 @json_option
 def changes(project_id: str | None, limit: int, config: Path | None, as_json: bool) -> None:
