@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from ...errors import InvalidQueryError, QueryProblem
 from ...projects import BudgetAction
+from ..kinds import kind_of
 from ..problems import Fault
 
 __all__ = ["Fields", "described"]
@@ -119,7 +120,7 @@ async def _fields(request: Request) -> Mapping[str, object]:
             detail = "a number with an exponent beyond all measure"
         raise Fault(400, "json", "The body is no JSON", f"The body is no JSON: {detail}.") from None
     if not isinstance(body, dict):
-        raise InvalidQueryError([QueryProblem("body", _kind(body), "an object with fields")])
+        raise InvalidQueryError([QueryProblem("body", kind_of(body), "an object with fields")])
     return body
 
 
@@ -137,16 +138,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:60]!r} stands there twice")
     return found
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-    return "a number"

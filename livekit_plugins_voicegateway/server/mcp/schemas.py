@@ -18,6 +18,7 @@ from typing import (
 )
 
 from ...errors import QueryProblem
+from ..kinds import kind_of
 
 __all__ = ["Schema", "arguments", "faults_of", "schema_of"]
 
@@ -113,7 +114,7 @@ def faults_of(given: Mapping[str, object], schema: Schema) -> list[QueryProblem]
     ]
     for name, value in given.items():
         if name in known and not _fits(value, known[name]):
-            found = "another text" if _is_choice(value, known[name]) else _kind(value)
+            found = "another text" if _is_choice(value, known[name]) else kind_of(value)
             faults.append(QueryProblem(name, found, _expected(known[name])))
     return faults
 
@@ -137,18 +138,3 @@ def _expected(schema: Schema) -> str:
         return ", ".join(map(str, schema["enum"]))
     kind = str(schema.get("type"))
     return _WORDS[kind] if kind in _WORDS else str(schema.get("description", "a value"))
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case str():
-            return "a text"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-    return "an object"
