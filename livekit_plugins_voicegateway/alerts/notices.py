@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import VoiceGatewayError
+from ..ledger.urls import without_credentials
 from ..log import logger
 from ..metering.ids import uuid7
 from .events import budget_alert, ledger_alert, price_alert
@@ -55,7 +56,7 @@ def make_notices(
 
     return Notices(
         AlertWorker(endpoint, open_ledger, owner, clock=clock),
-        database=_without_password(database),
+        database=without_credentials(database),
         day_of=config.days.day_of,
         clock=clock,
         new_id=new_id,
@@ -162,8 +163,3 @@ class Notices:
                 resets_at=budget.resets_at,
             )
         )
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

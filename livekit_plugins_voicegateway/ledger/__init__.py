@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from .base import STALE_AFTER, Ledger
+from .urls import without_credentials
 
 __all__ = ["STALE_AFTER", "Ledger", "make_ledger", "open_ledger"]
 
@@ -34,7 +35,7 @@ def make_ledger(
     path = url.removeprefix(_SQLITE)
     if path == url or path in ("", ":memory:"):
         raise LedgerError(
-            f"{_without_password(url)!r} is no place for a ledger: write sqlite:///voicegw.db "
+            f"{without_credentials(url)!r} is no place for a ledger: write sqlite:///voicegw.db "
             "(relative to the working directory) or sqlite:////var/lib/voicegw.db (absolute)"
         )
     from .sqlite import SqliteLedger
@@ -53,8 +54,3 @@ async def open_ledger(
     ledger = make_ledger(url, read_only=read_only, clock=clock)
     await ledger.open()
     return ledger
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
