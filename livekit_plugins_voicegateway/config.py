@@ -156,6 +156,8 @@ class Config:
         server: Where ``voicegw serve`` listens.
         alerts: Who is told when money runs out.
         database_text: The ledger's URL as in the file; None for the default. Ask `database_url`.
+        outbox_text: The folder of the outbox as in the file; None for the default. Ask
+            `outbox_folders`.
         env: Environment variables, for what is resolved when it is asked for.
         days: The calendar of `timezone`.
     """
@@ -173,6 +175,7 @@ class Config:
     server: Server = field(default_factory=Server)
     alerts: Alerts = field(default_factory=Alerts)
     database_text: Template | None = field(default=None, repr=False)
+    outbox_text: Template | None = field(default=None, repr=False)
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
     days: Days = field(init=False, repr=False, compare=False)
 
@@ -205,6 +208,26 @@ class Config:
         folder = self.path.parent if self.path is not None else Path.cwd()
         file = folder / os.path.expanduser(url.removeprefix(_SQLITE))
         return f"{_SQLITE}{file.as_posix()}"
+
+    @property
+    def outbox_folders(self) -> tuple[Path, ...]:
+        """Where usage waits while the ledger cannot be written: in the first that can be used.
+
+        Raises:
+            UnsetVariableError: The folder needs an environment variable that is not set.
+        """
+        if self.outbox_text is not None:
+            beside = self.path.parent if self.path is not None else Path.cwd()
+            return (beside / os.path.expanduser(self.outbox_text.fill(self.env)),)
+        import tempfile
+
+        import platformdirs
+
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        return (
+            Path(platformdirs.user_state_dir(_APP_NAME)),
+            Path(tempfile.gettempdir(), f"{_APP_NAME}-{user}"),
+        )
 
     def project(self, project_id: str) -> Project:
         """Return a project.

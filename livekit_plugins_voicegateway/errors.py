@@ -33,6 +33,7 @@ __all__ = [
     "ConfigProblem",
     "InvalidQueryError",
     "LedgerError",
+    "OutboxError",
     "MissingCredentialsError",
     "NoProjectChosenError",
     "NotManagedError",
@@ -56,6 +57,10 @@ _MAKE_A_KEY: Final = (
     "make one with `python -c 'from cryptography.fernet import Fernet; "
     "print(Fernet.generate_key().decode())'`, and give it to the server and to every worker"
 )
+
+
+_MOST_PROBLEMS: Final = 100
+"""Wrong values that are named; nobody reads more, and somebody may send a hundred thousand."""
 
 
 class VoiceGatewayError(Exception):
@@ -278,11 +283,15 @@ class InvalidQueryError(VoiceGatewayError):
     """A report was asked for with values that cannot be. Names every wrong field.
 
     Args:
-        problems: All wrong values, in the order of the arguments.
+        problems: All wrong values, in the order of the arguments; those after the first hundred
+            are only counted.
     """
 
     def __init__(self, problems: Sequence[QueryProblem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(problems[:_MOST_PROBLEMS])
+        if omitted := len(problems) - len(self.problems):
+            more = QueryProblem("", f"{omitted} more wrong values", "what is said of the others")
+            self.problems += (more,)
         super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
@@ -299,6 +308,10 @@ class UnknownCallError(VoiceGatewayError):
 
 class LedgerError(VoiceGatewayError):
     """The ledger's database cannot be opened, read or written. Says which file, and why."""
+
+
+class OutboxError(VoiceGatewayError):
+    """Usage cannot be put aside on this host, or what waits cannot be read. Says where and why."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

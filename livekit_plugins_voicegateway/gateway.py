@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from .admission import Admission
 from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
-from .log import logger
+from .log import harmless, logger
+from .metering.delivery import Delivery
 from .metering.ids import uuid7
 from .metering.meter import Meter, RefusedMeter, Request
 from .metering.recorder import Recorder
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .budgets import Budget
     from .delegates import Delegates
     from .ledger import Ledger
+    from .ledger.outbox import Outbox
     from .pricing.book import Price
     from .telemetry import RequestSpan
 
@@ -91,10 +93,11 @@ class Gateway:
         self.expectations = rows.expectations
         self.budgets = Budgets(days, owner, clock=clock, wake=self._wake_leases)
         self.leases = LeaseThread(self.budgets, self._open_ledger_for_leases)
-        self.budgets.on_near = self._on_near
+        self.budgets.on_near = harmless(self._on_near)
         self.admission = Admission(self.budgets, tracking.on_ledger_failure)
+        delivery = Delivery(self._open_ledger, self._open_outboxes)
         self.recorder = Recorder(
-            self._open_ledger,
+            delivery,
             rows,
             day_of=days.day_of,
             day_start=lambda day: days.bounds(day)[0],
@@ -104,7 +107,7 @@ class Gateway:
         self._serving = self.config  # and the projects that were deleted while it runs
         self._delegates: weakref.WeakSet[Delegates[Any]] = weakref.WeakSet()
         self._delegates_lock = threading.Lock()
-        self.notices = self._make_notices(rows, owner) if tracking.enabled else None
+        self.notices = self._make_notices(rows, delivery, owner) if tracking.enabled else None
         self._jobs: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def known_projects(self, project_id: str) -> Mapping[str, Project]:
@@ -296,7 +299,7 @@ class Gateway:
         if self.config.cost_tracking.enabled:
             self.leases.wake()
 
-    def _make_notices(self, rows: RowBuilder, owner: str) -> Notices | None:
+    def _make_notices(self, rows: RowBuilder, delivery: Delivery, owner: str) -> Notices | None:
         if self.config.alerts.webhook_text is None:
             return None
         from .alerts.notices import make_notices
@@ -309,9 +312,9 @@ class Gateway:
             new_id=self.new_id,
         )
         if notices is not None:
-            self.budgets.on_spent = notices.budget_spent
-            self.recorder.on_failure = notices.ledger_failing
-            rows.on_unpriced = notices.price_unknown
+            self.budgets.on_spent = harmless(notices.budget_spent)
+            delivery.on_failure = harmless(notices.ledger_failing)
+            rows.on_unpriced = harmless(notices.price_unknown)
         return notices
 
     def _on_near(self, budget: Budget) -> None:
@@ -380,6 +383,11 @@ class Gateway:
             await ledger.close()
             raise
         return ledger
+
+    def _open_outboxes(self) -> Sequence[Outbox]:
+        from .ledger.outbox import open_outboxes
+
+        return open_outboxes(self.config)
 
     def _job(self) -> tuple[str | None, str | None]:
         from livekit.agents import get_job_context

@@ -148,7 +148,11 @@ class AlertWorker:
 
     async def _round(self) -> float | None:
         """Do what there is to be done; how many seconds until there is more."""
-        times = [await self._send_directly(), await self._work_on_ledger()]
+        try:
+            times = [await self._send_directly(), await self._work_on_ledger()]
+        except Exception:
+            logger.exception("VoiceGateway failed at alerts, and tries again; please report this")
+            return _LEDGER_PAUSE
         next_at = min((time for time in times if time is not None), default=None)
         if next_at is None:
             return self._poll

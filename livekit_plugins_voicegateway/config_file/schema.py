@@ -50,7 +50,7 @@ SCHEMA: Final[Mapping[str, tuple[str, ...]]] = {
         "alerts",
         "server",
     ),
-    "database": ("url",),
+    "database": ("url", "outbox"),
     "projects.<id>": (
         "name",
         "description",
@@ -95,11 +95,14 @@ def read_config(
         of the file.
     """
     reading = Reading(str(path), env)
-    node, reading.problems[:] = read_yaml(data)
+    node, wrong = read_yaml(data)
+    for problem in wrong:
+        reading.problem(problem.key_path, problem.line, problem.found, problem.expected)
     entry = Entry(node, node.line) if node is not None else None
     top = reading.section(entry, "", SCHEMA[""])
     fallback = _fallback(reading, top.entries.get("fallback"), "fallback", Fallback())
     projects = _projects(reading, top.entries.get("projects"), fallback)
+    database = reading.section(top.entries.get("database"), "database", SCHEMA["database"])
     config = Config(
         path=path.absolute(),
         default_project=_default_project(top, projects),
@@ -111,7 +114,8 @@ def read_config(
         cost_tracking=_cost_tracking(reading, top.entries.get("cost_tracking")),
         alerts=_alerts(reading, top.entries.get("alerts")),
         server=_server(reading, top.entries.get("server")),
-        database_text=_database(reading, top.entries.get("database")),
+        database_text=_database(database),
+        outbox_text=_outbox(database),
         env=env,
     )
     return config, reading.all_problems()
@@ -154,9 +158,8 @@ def _near_zone(name: str) -> str:
     return did_you_mean(name, zones).rstrip(".")
 
 
-def _database(reading: Reading, entry: Entry | None) -> Template | None:
-    section = reading.section(entry, "database", SCHEMA["database"])
-    url = section.entries.get("url")
+def _database(section: Section) -> Template | None:
+    reading, url = section.reading, section.entries.get("url")
     if url is None:
         return None
     text = reading.template(url, "database.url", "a URL such as sqlite:///voicegw.db")
@@ -168,6 +171,13 @@ def _database(reading: Reading, entry: Entry | None) -> Template | None:
         if problem is not None:
             reading.problem(problem.key_path, problem.line, problem.found, problem.expected)
     return text
+
+
+def _outbox(section: Section) -> Template | None:
+    folder = section.entries.get("outbox")
+    if folder is None:
+        return None
+    return section.reading.template(folder, "database.outbox", "a folder such as /var/lib/outbox")
 
 
 def _projects(reading: Reading, entry: Entry | None, fallback: Fallback) -> Mapping[str, Project]:

@@ -2,8 +2,7 @@
 
 The event loop of a call only appends a meter to a deque. The thread wakes while anything is
 running, brings open rows up to date, closes finished ones, splits streams at midnight, and
-writes all of it in one transaction. When the ledger cannot be written, rows wait here, each in
-its latest state, and the log says so once.
+hands all of it to a `Delivery`, which writes it.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..background import BackgroundThread
 from ..log import logger
+from .delivery import Delivery
 from .meter import Meter
 from .rows import Part, RowBuilder
 from .usage import UsageRow
 
-__all__ = ["Recorder", "RowSink"]
+__all__ = ["Recorder"]
 
 INTERVAL = 0.2
 """Seconds between two writes while anything runs: rows are durable in well under a second."""
@@ -41,25 +40,6 @@ and an event loop that has something to do waits for it, for 5 ms each time if i
 PAUSE = 0.0005
 """Seconds of a pause: yielding without sleeping would give the lock back to the same thread."""
 
-RETRY = 1.0
-"""Seconds between two tries while the ledger cannot be written."""
-
-ROWS_AT_ONCE = 1_000
-"""Rows of one transaction at most: other processes write in between."""
-
-WAITING_ROWS = 100_000
-"""Rows that wait in memory at most while the ledger cannot be written: about 60 MB."""
-
-
-class RowSink(Protocol):
-    """Where rows go: an open ledger."""
-
-    async def write(self, rows: list[UsageRow]) -> None:
-        """Write all rows in one transaction; raises when none was written."""
-
-    async def close(self) -> None:
-        """Close the ledger."""
-
 
 @dataclass(slots=True)
 class _Running:
@@ -73,20 +53,17 @@ class Recorder:
     """Collects meters from any thread or event loop, and keeps their rows up to date.
 
     Args:
-        open_sink: Opens the ledger, on the recorder's thread; tried again when it fails.
+        delivery: Brings rows to the ledger, on the recorder's thread.
         rows: Turns meters into rows.
         day_of: Calendar day of a Unix time in the configured zone.
         day_start: Unix time at which a calendar day begins.
         clock: Unix time in seconds.
         monotonic: Seconds that never step.
-
-    Attributes:
-        on_failure: Called when the ledger begins to fail, with what it raised.
     """
 
     def __init__(
         self,
-        open_sink: Callable[[], Awaitable[RowSink]],
+        delivery: Delivery,
         rows: RowBuilder,
         *,
         day_of: Callable[[float], str],
@@ -94,14 +71,13 @@ class Recorder:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open_sink = open_sink
+        self._delivery = delivery
         self._rows = rows
         self._day_of = day_of
         self._day_start = day_start
         self._clock = clock
         self._monotonic = monotonic
 
-        self.on_failure: Callable[[Exception], None] = lambda error: None
         self._inbox: deque[Meter] = deque()
         self._tickets: deque[Future[bool]] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -111,12 +87,7 @@ class Recorder:
         self._thread = BackgroundThread("recorder", self._main)
 
         # the recorder's thread alone touches what follows
-        self._sink: RowSink | None = None
         self._running: list[_Running] = []
-        self._waiting: dict[str, UsageRow] = {}
-        self._retry_at = 0.0
-        self._failing = False
-        self._dropped = 0
 
     def track(self, meter: Meter) -> None:
         """Record ``meter`` from now until it is closed. Costs the caller about a microsecond."""
@@ -136,7 +107,7 @@ class Recorder:
         """Write everything that is known now.
 
         Returns:
-            A future with True when all of it is durable, False when the ledger cannot be written.
+            A future with True when all of it is durable, in the ledger or in the outbox.
         """
         ticket: Future[bool] = Future()
         if not self._thread.has_begun:
@@ -166,7 +137,7 @@ class Recorder:
     def _main(self) -> None:
         with asyncio.Runner() as runner:
             while not self._stopping:
-                if not self._running and not self._waiting and not self._tickets:
+                if not self._running and self._delivery.idle and not self._tickets:
                     self._wake.wait()
                 self._hurry.wait(INTERVAL)
                 self._hurry.clear()
@@ -175,16 +146,8 @@ class Recorder:
             runner.run(self._finish())
 
     async def _finish(self) -> None:
-        self._retry_at = 0.0
         await self._round()
-        if self._waiting:
-            logger.error(
-                "VoiceGateway ends with %d rows of usage that the ledger would not take",
-                len(self._waiting),
-            )
-        if self._sink is not None:
-            await self._sink.close()
-            self._sink = None
+        await self._delivery.finish()
 
     async def _round(self) -> None:
         tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
@@ -193,12 +156,12 @@ class Recorder:
         try:
             self._work()
             self._collect(everything=bool(tickets))
-            await self._write(force=bool(tickets))
+            await self._delivery.deliver(now=bool(tickets))
         except Exception:
             logger.exception("VoiceGateway's recorder failed; it will try again")
         finally:
             for ticket in tickets:
-                ticket.set_result(not self._waiting)
+                ticket.set_result(self._delivery.durable)
 
     def _work(self) -> None:
         while self._jobs:
@@ -251,58 +214,16 @@ class Recorder:
             if row.status != "open":
                 hold.release()
         running.written, running.written_at = row, tick
-        self._waiting.pop(row.id, None)
-        self._waiting[row.id] = row
+        self._delivery.add(row)
 
     def _split_at_midnight(self, running: _Running, today: str) -> None:
         midnight = max(self._day_start(today), running.part.started_at)
         ended = self._rows.row(running.meter, running.part, ended_at=midnight)
-        self._waiting[ended.id] = ended
+        self._delivery.add(ended)
         if running.meter.span is not None:
             running.meter.span.priced(ended, last=False)
         running.part = self._rows.next_part(running.meter, today, midnight)
         running.written = None
-
-    async def _write(self, *, force: bool) -> None:
-        if not self._waiting or (not force and self._monotonic() < self._retry_at):
-            return
-        rows = list(self._waiting.values())
-        try:
-            if self._sink is None:
-                self._sink = await self._open_sink()
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                some = rows[start : start + ROWS_AT_ONCE]
-                await self._sink.write(some)
-                for row in some:
-                    del self._waiting[row.id]
-        except Exception as e:
-            self._retry_at = self._monotonic() + RETRY
-            if not self._failing:
-                self._failing = True
-                logger.error(
-                    "VoiceGateway cannot write usage: %s. Calls go on; usage waits in memory and "
-                    "is written when the ledger is back.",
-                    e,
-                )
-                self.on_failure(e)
-            self._bound()
-            return
-        if self._failing:
-            self._failing = False
-            logger.info("VoiceGateway's ledger is back: %d waiting rows written", len(rows))
-
-    def _bound(self) -> None:
-        excess = len(self._waiting) - WAITING_ROWS
-        if excess <= 0:
-            return
-        for row_id in list(self._waiting)[:excess]:
-            del self._waiting[row_id]
-        if not self._dropped:
-            logger.error(
-                "VoiceGateway drops the oldest usage: more than %d rows wait for the ledger",
-                WAITING_ROWS,
-            )
-        self._dropped += excess
 
 
 def _same_usage(row: UsageRow, other: UsageRow) -> bool:

@@ -13,8 +13,9 @@ from typing import Final
 
 from ..alerts.worker import POLL_SECONDS, AlertWorker
 from ..config import Config
-from ..errors import LedgerError
+from ..errors import LedgerError, OutboxError
 from ..ledger import make_ledger, open_ledger
+from ..ledger.outbox import drain, open_outboxes
 from ..log import logger
 from ..metering.ids import uuid7
 
@@ -28,7 +29,8 @@ _INTERVAL: Final = 60.0
 async def keeping_order(
     config: Config, *, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[None]:
-    """Close the requests of dead processes, and delete what retention lets go, once a minute.
+    """Take in what waits in the outbox, close the requests of dead processes, and delete what
+    retention lets go, once a minute.
 
     Args:
         config: Says where the ledger is, how long requests are kept, and when a day begins.
@@ -80,15 +82,30 @@ async def _keep_order(config: Config, clock: Callable[[], float]) -> None:
     failing = False
     while True:
         try:
-            # a connection of its own: nobody waits for it, and who follows sees what it does
-            async with make_ledger(config.database_url, clock=clock) as ledger:
-                await ledger.housekeeping(
-                    retention_days=config.cost_tracking.retention_days,
-                    today=config.days.day_of(clock()),
-                )
+            # on a thread: an outbox is read without asyncio
+            await asyncio.to_thread(asyncio.run, _put_in_order(config, clock))
             failing = False
-        except LedgerError as error:
+        except (LedgerError, OutboxError) as error:
             if not failing:
                 logger.error("the ledger cannot be put in order: %s", error)
             failing = True
         await asyncio.sleep(_INTERVAL)
+
+
+async def _put_in_order(config: Config, clock: Callable[[], float]) -> None:
+    # a connection of its own: nobody waits for it, and who follows sees what it does
+    async with make_ledger(config.database_url, clock=clock) as ledger:
+        problem: OutboxError | None = None
+        for outbox in open_outboxes(config):
+            try:
+                await drain(outbox, ledger)
+            except OutboxError as e:
+                problem = e
+            finally:
+                outbox.close()
+        await ledger.housekeeping(
+            retention_days=config.cost_tracking.retention_days,
+            today=config.days.day_of(clock()),
+        )
+        if problem is not None:
+            raise problem

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from livekit_plugins_voicegateway.days import Days
+from livekit_plugins_voicegateway.metering.delivery import Delivery
 from livekit_plugins_voicegateway.metering.estimates import Calibration, Prompt
 from livekit_plugins_voicegateway.metering.ids import uuid7
 from livekit_plugins_voicegateway.metering.meter import (
@@ -74,7 +75,7 @@ def recorder(ledger: MemoryLedger, clock: Clock) -> Iterator[Recorder]:
         return ledger
 
     recorder = Recorder(
-        open_sink,
+        Delivery(open_sink),
         rows,
         day_of=days.day_of,
         day_start=lambda day: days.bounds(day)[0],

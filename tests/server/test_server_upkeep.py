@@ -17,6 +17,7 @@ from livekit_plugins_voicegateway.alerts.events import price_alert
 from livekit_plugins_voicegateway.config import load_config
 from livekit_plugins_voicegateway.ledger import make_ledger
 from livekit_plugins_voicegateway.ledger.base import STALE_AFTER
+from livekit_plugins_voicegateway.ledger.outbox import open_outboxes
 from livekit_plugins_voicegateway.server.changes import Change, Changes
 
 
@@ -45,6 +46,23 @@ def receiver() -> Iterator[tuple[str, queue.Queue[bytes]]]:
         yield f"http://127.0.0.1:{server.server_port}/hook", told
         server.shutdown()
         thread.join()
+
+
+def test_usage_that_dead_workers_have_put_aside_is_taken_in(book: Book, tmp_path: Path) -> None:
+    path = tmp_path / "voicegw.yaml"
+    path.write_text(
+        path.read_text().replace("database: {", f"database: {{outbox: '{tmp_path}', ", 1)
+    )
+    config = load_config(path, env=plain_environment(tmp_path))
+    [outbox] = open_outboxes(config)
+    outbox.put([book.row(project="prod")])
+    with web_server(tmp_path) as server, server.client() as client:
+        with client.stream("GET", "/v1/events") as following:
+            for _ in following.iter_lines():
+                if logs := client.get("/v1/logs").json()["logs"]:
+                    break
+    assert len(logs) == 1
+    assert outbox.count() == 0
 
 
 def test_a_request_of_a_process_that_is_gone_is_closed(book: Book, tmp_path: Path) -> None:

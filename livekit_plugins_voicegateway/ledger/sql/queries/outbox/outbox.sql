@@ -1,0 +1,51 @@
+-- What Outbox asks of its file. Each block begins with its name and what it does.
+
+-- shrink --
+-- Gives space back when rows are gone. Before the first table, or it has no effect.
+PRAGMA auto_vacuum = FULL;
+
+-- use_wal --
+-- Many processes write it at once.
+PRAGMA journal_mode = WAL;
+
+-- settle --
+-- What is committed has reached the disk.
+PRAGMA synchronous = FULL;
+
+-- create --
+-- row is a JSON array as row_codec writes it. A newer version takes the place of an older one, and
+-- a new number with it, so that what has been sent is never taken for what has not.
+CREATE TABLE IF NOT EXISTS waiting (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id       TEXT NOT NULL UNIQUE,
+    row      TEXT NOT NULL
+);
+
+-- has_table --
+-- Whether the file has been made ready.
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'waiting');
+
+-- put --
+-- Keeps rows; :rows is a JSON array of rows.
+INSERT OR REPLACE INTO waiting (id, row)
+SELECT json_extract(value, '$[0]'), value FROM json_each(:rows);
+
+-- size --
+-- How many bytes the file has.
+SELECT page_count * page_size FROM pragma_page_count, pragma_page_size;
+
+-- after --
+-- The next rows in order of arrival.
+SELECT sequence, row FROM waiting WHERE sequence > :sequence ORDER BY sequence LIMIT :limit;
+
+-- remove --
+-- Takes out the rows with the numbers in the JSON array :sequences.
+DELETE FROM waiting WHERE sequence IN (SELECT value FROM json_each(:sequences));
+
+-- count --
+-- How many rows wait.
+SELECT count(*) FROM waiting;
+
+-- lock --
+-- Held open by whoever drains the outbox; it ends with its process.
+BEGIN EXCLUSIVE;
