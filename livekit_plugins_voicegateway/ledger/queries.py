@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "load_migrations", "load_queries"]
+__all__ = ["Migration", "Value", "load_migrations", "load_queries"]
+
+Value = str | int | float | Decimal | list[str] | None
+"""What a parameter of a query may be."""
 
 _SQL: Final = Path(__file__).parent / "sql"
 _BLOCK: Final = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)

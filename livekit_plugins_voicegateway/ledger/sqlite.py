@@ -8,7 +8,6 @@ does, and triggers keep the totals inside it.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
 import time
@@ -19,28 +18,17 @@ from typing import Any, Final
 
 from ..errors import LedgerError
 from ..metering.usage import UsageRow
-from ..times import from_iso, to_iso
-from .base import (
-    CallLatency,
-    CallLine,
-    CostLine,
-    Grant,
-    Ledger,
-    Mismatch,
-    Position,
-    RowFilter,
-    Totals,
-    TotalsCheck,
-    TurnLine,
-)
+from ..times import to_iso
+from .base import Grant
 from .migrate import create, empty_script, is_current
-from .queries import load_queries
-from .row_codec import decode_row, encode_rows
-from .sqlite_connection import SqliteConnection, Value
+from .queries import Value, load_queries
+from .row_codec import encode_rows
+from .sql_monitoring import SqlMonitoring
+from .sql_overview import SqlWatching
+from .sql_passages import SqlPassages
+from .sql_reading import SqlReading
+from .sqlite_connection import SqliteConnection
 from .sqlite_errors import explain
-from .sqlite_monitoring import SqliteMonitoring
-from .sqlite_overview import SqliteWatching
-from .sqlite_passages import SqlitePassages
 from .sqlite_projects import SqliteManagedProjects
 
 __all__ = ["SqliteLedger"]
@@ -61,11 +49,8 @@ when others have taken more than fifteen sixteenths of it meanwhile, or nearly a
 _MOST: Final = 2**63 - 1
 """The greatest number SQLite has; a budget beyond it, 9 billion dollars, is none."""
 
-_NEWEST: Final = Position("~", "")
-"""Sorts after every time: the start of a list that is sorted newest first."""
 
-
-class SqliteLedger(SqlitePassages, SqliteWatching, SqliteMonitoring, SqliteManagedProjects, Ledger):
+class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteManagedProjects):
     """A ledger in one file of this machine.
 
     Args:
@@ -212,90 +197,9 @@ class SqliteLedger(SqlitePassages, SqliteWatching, SqliteMonitoring, SqliteManag
         if await self._fetch("any_dead_lease", what):
             await self._change_leases("delete_dead_leases", what)
 
-    async def costs(
-        self, first_day: str, last_day: str, project: str | None = None
-    ) -> list[CostLine]:
-        found = await self._fetch(
-            "costs", {"first_day": first_day, "last_day": last_day, "project": project}
-        )
-        return [CostLine._make((*line[:6], Totals(*line[6:]))) for line in found]
-
-    async def has_project(self, project: str) -> bool:
-        return bool((await self._fetch("has_project", {"project": project}))[0][0])
-
     async def version(self) -> int:
         ((version,),) = await self._fetch("data_version")
         return int(version)
-
-    async def rows(
-        self, wanted: RowFilter, *, limit: int, before: Position | None = None
-    ) -> list[UsageRow]:
-        before = before or _NEWEST
-        found = await self._fetch(
-            _page_query(wanted),
-            {
-                "project": wanted.project,
-                "modality": wanted.modality,
-                "provider": wanted.provider,
-                "model": wanted.model,
-                "status": wanted.status,
-                "room": wanted.room,
-                "before": before.time,
-                "before_id": before.key,
-                "limit": limit,
-            },
-        )
-        ids = _json_array([row_id for (row_id,) in found])
-        return [decode_row(values) for values in await self._fetch("rows", {"ids": ids})]
-
-    async def calls(
-        self, project: str | None = None, *, limit: int, before: Position | None = None
-    ) -> list[Position]:
-        before = before or _NEWEST
-        found = await self._fetch(
-            "newest_calls" if project is None else "newest_calls_of_project",
-            {
-                "project": project,
-                "before": before.time,
-                "before_room": before.key,
-                "limit": limit,
-            },
-        )
-        return [Position(started_at, room) for room, started_at in found]
-
-    async def call_lines(self, rooms: Sequence[str], project: str | None = None) -> list[CallLine]:
-        found = await self._fetch("call_totals", {"rooms": _json_array(rooms), "project": project})
-        return [
-            CallLine._make(
-                (*line[:5], from_iso(line[5]), _time_or_none(line[6]), Totals(*line[7:]))
-            )
-            for line in found
-        ]
-
-    async def call_latencies(
-        self, rooms: Sequence[str], project: str | None = None
-    ) -> list[CallLatency]:
-        found = await self._fetch(
-            "call_latencies", {"rooms": _json_array(rooms), "project": project}
-        )
-        return [CallLatency(*line) for line in found]
-
-    async def call_turns(self, room: str) -> list[TurnLine]:
-        found = await self._fetch("call_turns", {"room": room})
-        return [
-            TurnLine._make((*line[:2], from_iso(line[2]), _time_or_none(line[3]), *line[4:]))
-            for line in found
-        ]
-
-    async def check_totals(self) -> TotalsCheck:
-        ((kept_from,),) = await self._fetch("kept_from")
-        since = {"first_day": kept_from or ""}
-        found = await self._fetch("mismatches", since)
-        ((requests, lines),) = await self._fetch("checked", since)
-        mismatches = [
-            Mismatch._make((*line[:5], Totals(*line[5:14]), Totals(*line[14:]))) for line in found
-        ]
-        return TotalsCheck(kept_from, requests, lines, mismatches)
 
     async def _budget_status(
         self, project: str, day: str, owner: str | None
@@ -391,26 +295,6 @@ class SqliteLedger(SqlitePassages, SqliteWatching, SqliteMonitoring, SqliteManag
                 f"the ledger {self.path} was opened before this process was forked; open one here"
             )
         return connection
-
-
-def _page_query(wanted: RowFilter) -> str:
-    """Choose the query whose index leads to the wanted rows without reading many others."""
-    if wanted.room is not None:
-        return "newest_of_room"
-    by_key = any((wanted.project, wanted.modality, wanted.provider, wanted.model))
-    if wanted.status in ("open", "failed", "rejected"):
-        return "newest_of_status"
-    if by_key:
-        return "newest_of_keys"
-    return "newest_of_status" if wanted.status == "cancelled" else "newest"
-
-
-def _json_array(texts: Sequence[str]) -> str:
-    return json.dumps(list(texts), ensure_ascii=False)
-
-
-def _time_or_none(text: str | None) -> float | None:
-    return None if text is None else from_iso(text)
 
 
 def _next_day(day: str) -> str:

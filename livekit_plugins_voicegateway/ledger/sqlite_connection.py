@@ -7,21 +7,20 @@ for.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 
-from .queries import load_queries
+from .queries import Value, load_queries
 from .sqlite_errors import explain
 
-__all__ = ["SqliteConnection", "Value"]
-
-Value = str | int | float | None
-"""What a parameter of a query may be."""
+__all__ = ["SqliteConnection"]
 
 T = TypeVar("T")
 
@@ -151,9 +150,14 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _storable(parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """Replace what is no text to SQLite, half of a surrogate pair, in questions as in rows."""
-    return {
-        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for name, value in parameters.items()
-    }
+def _storable(parameters: Mapping[str, Value]) -> dict[str, str | int | float | None]:
+    return {name: _storable_value(value) for name, value in parameters.items()}
+
+
+def _storable_value(value: Value) -> str | int | float | None:
+    if isinstance(value, list):
+        value = json.dumps(value, ensure_ascii=False)
+    elif isinstance(value, Decimal):
+        value = str(value)
+    # what is no text to SQLite, half of a surrogate pair, is replaced in questions as in rows
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

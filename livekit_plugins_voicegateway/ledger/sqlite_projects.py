@@ -9,59 +9,27 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import abstractmethod
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, fields
-from decimal import Decimal, InvalidOperation
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
-from .projects import ManagedProjects, ManagedRow, ManagedRows, ProjectChange
+from .projects import ManagedRow, ProjectChange
 from .queries import load_queries
+from .sql_projects import SqlManagedProjects
 from .sqlite_errors import explain
-
-if TYPE_CHECKING:
-    from .sqlite_connection import Value
 
 __all__ = ["SqliteManagedProjects"]
 
-_COLUMNS: Final = tuple(field.name for field in fields(ManagedRow))
 
-
-class SqliteManagedProjects(ManagedProjects):
+class SqliteManagedProjects(SqlManagedProjects):
     """The part of `SqliteLedger` that projects made at run time ask."""
 
     path: Path
     _wait: float
 
     @abstractmethod
-    async def _fetch(
-        self, query: str, parameters: Mapping[str, Value] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Ask a query by its name."""
-
-    @abstractmethod
     def _check_writable(self) -> None:
         """Raise `LedgerError` if it was opened for reading only."""
-
-    async def open_requests(self, project: str) -> int:
-        ((count,),) = await self._fetch("open_requests", {"project": project})
-        return int(count)
-
-    async def projects_version(self) -> int:
-        ((version,),) = await self._fetch("projects_version")
-        return int(version)
-
-    async def managed_projects(self) -> ManagedRows:
-        found = await self._fetch("managed_projects")
-        rows = {}
-        for _, *values in found:
-            if values[0] is not None:
-                row = dict(zip(_COLUMNS, values, strict=True))
-                # SQLite gives a number as it keeps it; its shortest text is what was meant
-                row["daily_budget"] = None if values[3] is None else _number(values[3])
-                rows[values[0]] = ManagedRow(**row)
-        return ManagedRows(found[0][0], rows)
 
     async def write_project(
         self, row: ManagedRow | None, change: ProjectChange, *, version: int
@@ -73,11 +41,6 @@ class SqliteManagedProjects(ManagedProjects):
             )
         except sqlite3.Error as e:
             raise explain(self.path, e, self._wait) from e
-
-    async def project_changes(self, project: str | None, *, limit: int) -> list[ProjectChange]:
-        query = "project_changes" if project is None else "changes_of_project"
-        found = await self._fetch(query, {"project": project, "limit": limit})
-        return [ProjectChange(*line) for line in found]
 
 
 def _write(
@@ -103,10 +66,3 @@ def _write(
             connection.rollback()
             raise
     return True
-
-
-def _number(value: object) -> Decimal:
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        return Decimal("nan")  # somebody has written it by hand

@@ -1,4 +1,4 @@
-"""Alerts and numbers for Prometheus in a SQLite ledger; `SqliteLedger` is one of these."""
+"""Alerts and numbers for Prometheus, in the words of whichever SQL engine keeps the ledger."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from ..alerts.events import Alert
 from .base import Totals
 from .monitoring import AlertClaim, FinishedTotals, Monitoring
-from .sqlite_connection import Value
+from .queries import Value
 
-__all__ = ["SqliteMonitoring"]
+__all__ = ["SqlMonitoring"]
 
 
-class SqliteMonitoring(Monitoring):
-    """The part of `SqliteLedger` that alerts and metrics ask."""
+class SqlMonitoring(Monitoring):
+    """The part of a ledger that alerts and metrics ask."""
 
     _clock: Callable[[], float]
 

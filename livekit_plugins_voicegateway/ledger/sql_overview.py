@@ -1,4 +1,4 @@
-"""What a SQLite ledger answers to those who watch it; `SqliteLedger` is one of these."""
+"""What a ledger answers to those who watch it, whichever SQL engine keeps it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..metering.usage import UsageRow
-    from .sqlite_connection import Value
+    from .queries import Value
 
-__all__ = ["SqliteWatching"]
+__all__ = ["SqlWatching"]
 
 
-class SqliteWatching(Watching):
-    """The part of `SqliteLedger` that those who watch it ask."""
+class SqlWatching(Watching):
+    """The part of a ledger that those who watch it ask."""
 
     _clock: Callable[[], float]
 

@@ -1,8 +1,7 @@
-"""Ways through all requests of a SQLite ledger; `SqliteLedger` is one of these."""
+"""Ways through all requests of a ledger, whichever SQL engine keeps it."""
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -14,13 +13,13 @@ from .row_codec import decode_row
 if TYPE_CHECKING:
     from ..metering.usage import UsageRow
     from .base import Position
-    from .sqlite_connection import Value
+    from .queries import Value
 
-__all__ = ["SqlitePassages"]
+__all__ = ["SqlPassages"]
 
 
-class SqlitePassages(Passages):
-    """The part of `SqliteLedger` that exports, and who follows the log, ask."""
+class SqlPassages(Passages):
+    """The part of a ledger that exports, and who follows the log, ask."""
 
     @abstractmethod
     async def _fetch(
@@ -72,8 +71,7 @@ class SqlitePassages(Passages):
         return [(values[0], decode_row(values[1:])) for values in found]
 
     async def rows_with_ids(self, ids: Sequence[str]) -> list[UsageRow]:
-        wanted = json.dumps(list(ids), ensure_ascii=False)
-        return [decode_row(values) for values in await self._fetch("rows", {"ids": wanted})]
+        return [decode_row(values) for values in await self._fetch("rows", {"ids": list(ids)})]
 
 
 def _shifted(day: str, days: int) -> str:
