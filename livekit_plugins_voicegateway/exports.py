@@ -8,11 +8,10 @@ writes waits for it. What is written meanwhile may be in it or not; totals are o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .ledger.base import Position
-from .periods import parse_period
 from .reports import Reports
 from .times import to_iso
 
@@ -113,9 +112,8 @@ class Exports:
         clock: Callable[[], float] = time.time,
         page: int = PAGE,
     ) -> None:
-        self._config = config
+        self._reports = Reports(config, ledger, clock=clock)
         self._ledger = ledger
-        self._clock = clock
         self._page = page
 
     async def requests(
@@ -127,11 +125,11 @@ class Exports:
             period: As for `Reports.costs`.
             project: Only this project; None for all.
         """
-        first_day, last_day = await self._days(period, project)
+        days = await self._reports.days(period, project)
         after: Position | None = None
         while True:
             rows = await self._ledger.rows_of_days(
-                first_day, last_day, project, limit=self._page, after=after
+                days.first_day, days.last_day, project, limit=self._page, after=after
             )
             if rows:
                 yield [_request(row) for row in rows]
@@ -148,17 +146,10 @@ class Exports:
             period: As for `Reports.costs`.
             project: Only this project; None for all.
         """
-        first_day, last_day = await self._days(period, project)
-        lines = await self._ledger.totals_of_days(first_day, last_day, project)
+        days = await self._reports.days(period, project)
+        lines = await self._ledger.totals_of_days(days.first_day, days.last_day, project)
         if lines:
             yield [_cost(line) for line in lines]
-
-    async def _days(self, period: str, project: str | None) -> Sequence[str]:
-        # refuses what it would refuse, and with its words
-        await Reports(self._config, self._ledger, clock=self._clock).costs(period, project)
-        days = parse_period(period, self._config.days.day_of(self._clock()))
-        assert days is not None
-        return days.first_day, days.last_day
 
 
 def _request(row: UsageRow) -> tuple[Value, ...]:

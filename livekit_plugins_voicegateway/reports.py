@@ -50,7 +50,7 @@ from .overview import (
     live_answer,
     totals_since,
 )
-from .periods import PERIODS, parse_period
+from .periods import PERIODS, Period, parse_period
 from .receipts import call_receipts, turn_entries
 from .times import to_iso
 
@@ -105,11 +105,7 @@ class Reports:
             project: Id of a project, which may have left the configuration; None for all.
         """
         today = self._today()
-        days = parse_period(period, today)
-        if days is None:
-            expected = f"{', '.join(PERIODS)}, or two days in order: 2026-05-01..2026-05-31"
-            raise InvalidQueryError([QueryProblem("period", _shown(period), expected)])
-        await self._check_project(project)
+        days = await self.days(period, project, today=today)
         lines = await self._ledger.costs(days.first_day, days.last_day, project)
         by_day = sorted(_of("day", lines), key=lambda line: line.day or "")
         total = totals_entry(sum((line.totals for line in by_day), Totals()))
@@ -146,6 +142,23 @@ class Reports:
             ],
             "by_day": [{"day": line.day or "", **totals_entry(line.totals)} for line in by_day],
         }
+
+    async def days(
+        self, period: str, project: str | None = None, *, today: str | None = None
+    ) -> Period:
+        """Return the days of a period, after a look at whether it and the project are known.
+
+        Args:
+            period: As for `costs`.
+            project: As for `costs`.
+            today: The day it is, ``YYYY-MM-DD``; by the clock when left out.
+        """
+        days = parse_period(period, today or self._today())
+        if days is None:
+            expected = f"{', '.join(PERIODS)}, or two days in order: 2026-05-01..2026-05-31"
+            raise InvalidQueryError([QueryProblem("period", _shown(period), expected)])
+        await self._check_project(project)
+        return days
 
     async def projects(self) -> ProjectsAnswer:
         """Say which projects there are, and where each stands today."""
