@@ -46,6 +46,9 @@ _SOURCE: Final = "the projects made at run time"
 _LARGEST: Final = 64 * 1024
 """Characters that one project may have altogether."""
 
+_MOST_LOOKED_UP: Final = 50
+"""Fields of which an unknown one is compared with the known ones; a project has nine."""
+
 _LENGTHS: Final[Mapping[str, int]] = {"name": 200, "description": 4_000}
 _MOST_TAGS: Final = 32
 _LONGEST_TAG: Final = 64
@@ -73,10 +76,10 @@ def read_fields(given: Mapping[str, object], *, new: bool, fallback: Fallback) -
     Raises:
         InvalidQueryError: All that is wrong.
     """
-    problems = list(_problems_of_names(given, new=new))
     if size_of(given) > _LARGEST:
         found = "more than a project has"
         raise InvalidQueryError([QueryProblem("", found, f"at most {_LARGEST} characters")])
+    problems = list(_problems_of_names(given, new=new))
     fields = {name: given[name] for name in FIELDS if name in given}
     usable: dict[str, object] = {}
     for name, value in fields.items():
@@ -222,11 +225,13 @@ def names_of(providers: Options) -> dict[str, list[str]]:
 
 def _problems_of_names(given: Mapping[str, object], *, new: bool) -> Iterator[QueryProblem]:
     known = ("project_id", *FIELDS) if new else FIELDS
-    for name in given:
+    for position, name in enumerate(given):
         if name == "project_id" and not new:
             yield QueryProblem(name, "a new id", "no such field: an id stays what it is")
         elif name not in known:
-            near = did_you_mean(shorten(str(name)), known).rstrip(".")
+            near = ""
+            if position < _MOST_LOOKED_UP:
+                near = did_you_mean(shorten(str(name)), known).rstrip(".")
             yield QueryProblem(
                 shorten(str(name)), "an unknown field", f"one of {', '.join(known)}{near}"
             )

@@ -12,11 +12,10 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .hosts import address_of, header, is_cross_site, is_loopback, is_loopback_host
+from .hosts import address_of, cookie, header, is_cross_site, is_loopback, is_loopback_host
 from .problems import Fault, problem
 from .sessions import COOKIE, Sessions
 
@@ -108,9 +107,7 @@ def is_open(path: str) -> bool:
 
 def session_of(scope: Scope) -> str | None:
     """Return the value of the session's cookie, or None without one."""
-    # not http.cookies, which reads no further than the first cookie that it does not like: on
-    # localhost other programs set theirs, too
-    return cookie_parser(header(scope, b"cookie") or "").get(COOKIE)
+    return cookie(scope, COOKIE)
 
 
 def _not_from_here(scope: Scope) -> Fault | None:

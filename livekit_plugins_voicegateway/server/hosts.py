@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "address_of",
+    "cookie",
     "header",
     "is_cross_site",
     "is_loopback",
@@ -30,6 +31,21 @@ def header(scope: Scope, name: bytes) -> str | None:
     if not values:
         return None
     return values[0].decode("latin-1") if len(values) == 1 else ""
+
+
+def cookie(scope: Scope, name: str) -> str | None:
+    """Return a cookie's value as it was sent, or None without it; the last one of a name counts.
+
+    Args:
+        scope: The request.
+        name: Of a cookie whose values are never in quotes.
+    """
+    # not http.cookies, which reads no further than the first cookie that it does not like: on
+    # localhost other programs set theirs, too. Nor Starlette, which lets it take the quotes off:
+    # ten seconds for a cookie of 60 kB, which anybody may send
+    pairs = (pair.partition("=") for pair in (header(scope, b"cookie") or "").split(";"))
+    values = [value.strip() for key, _, value in pairs if key.strip() == name]
+    return values[-1] if values else None
 
 
 def address_of(scope: Scope) -> str:

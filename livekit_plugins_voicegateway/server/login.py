@@ -44,6 +44,9 @@ _PAGE: Final = """\
 </html>
 """
 
+_MOST_FIELDS: Final = 8
+"""Fields that are read; the form has two."""
+
 _STYLE: Final = """\
 :root {
   color-scheme: light dark;
@@ -105,7 +108,11 @@ def create_login(sessions: Sessions | None, clock: Callable[[], float]) -> APIRo
 
     @router.post("/login")
     async def log_in(request: Request) -> Response:
-        form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
+        body = (await request.body()).decode("utf-8", "replace")
+        try:
+            form = parse_qs(body, max_num_fields=_MOST_FIELDS)
+        except ValueError:
+            return _page("/", f"The form has more than {_MOST_FIELDS} fields.", status=400)
         after = _local(form.get("next", ["/"])[0])
         if sessions is None:
             return RedirectResponse(after, 303)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import Request
 
 from ..errors import QueryProblem, did_you_mean
 
 __all__ = ["wrong_parameters"]
+
+_MOST_LOOKED_UP: Final = 20
+"""Unknown parameters for which a known one is suggested."""
 
 
 def wrong_parameters(request: Request) -> list[QueryProblem]:
@@ -16,10 +21,11 @@ def wrong_parameters(request: Request) -> list[QueryProblem]:
         return []
     known = [field.alias for field in request.scope["route"].dependant.query_params]
     names = [name for name, _ in given]
-    problems = []
+    problems: list[QueryProblem] = []
     for name in dict.fromkeys(names):
         if name not in known:
-            near = did_you_mean(name, known).rstrip(".")
+            # an address has room for tens of thousands of them
+            near = did_you_mean(name, known).rstrip(".") if len(problems) < _MOST_LOOKED_UP else ""
             expected = f"one of the parameters {', '.join(known)}" if known else "no parameter"
             problems.append(QueryProblem(name[:60], "an unknown parameter", f"{expected}{near}"))
         elif names.count(name) > 1:

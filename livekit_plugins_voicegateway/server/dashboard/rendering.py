@@ -36,7 +36,7 @@ from ...errors import (
 from ...log import logger
 from ...version import __version__
 from ..backend import backend_of
-from ..hosts import address_of
+from ..hosts import address_of, cookie
 
 __all__ = [
     "STATIC",
@@ -209,7 +209,7 @@ def _common(request: Request) -> dict[str, Any]:
 
 def _theme(request: Request) -> str:
     """``light`` or ``dark`` when somebody has chosen; empty for what the system says."""
-    theme = request.cookies.get(_THEME_COOKIE, "")
+    theme = cookie(request.scope, _THEME_COOKIE)
     return theme if theme in ("light", "dark") else ""
 
 
