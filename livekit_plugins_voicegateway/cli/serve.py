@@ -14,9 +14,6 @@ __all__ = ["serve"]
 
 _INSTALL: Final = "pip install 'livekit-plugins-voicegateway[server]'"
 
-_SHORT_TOKEN: Final = 16
-"""Characters below which a token could be found by trying."""
-
 
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="Where to listen, before `server.host`.")
@@ -30,11 +27,12 @@ _SHORT_TOKEN: Final = 16
 def serve(host: str | None, port: int | None, config: Path | None) -> None:
     """Serve the dashboard, the HTTP API, MCP and metrics.
 
-    Without a token (VOICEGW_TOKEN) only this machine is answered.
+    Without a token (VOICEGW_TOKEN) only you are answered, and only on this machine.
     """
     from ..config import load_config
     from ..errors import VoiceGatewayError
     from ..server.listener import address, listen
+    from ..server.sessions import SAFE_LENGTH
 
     loaded = load_config(config)
     token = loaded.server.token
@@ -49,7 +47,7 @@ def serve(host: str | None, port: int | None, config: Path | None) -> None:
                 f"the server is not installed: there is no {error.name}. Run: {_INSTALL}"
             ) from error
 
-        if token is not None and len(token) < _SHORT_TOKEN:
+        if token is not None and len(token) < SAFE_LENGTH:
             complain(
                 f"the token has {len(token)} characters, and could be found by trying: "
                 "`openssl rand -hex 24` makes a better one."
@@ -57,7 +55,20 @@ def serve(host: str | None, port: int | None, config: Path | None) -> None:
 
         def started() -> None:
             url = f"http://{address(where, listener.getsockname()[1])}"
-            who = "whoever has the token" if token else "this machine only (there is no token)"
-            emit(f"Listening on {url} for {who}. Ctrl-C ends it.\n")
+            emit(f"Listening on {url} for {_who(token)}. Ctrl-C ends it.\n")
 
         run(loaded, listener, started)
+
+
+def _who(token: str | None) -> str:
+    """Say whom the server answers."""
+    if token is not None:
+        return "whoever has the token"
+    from ..server.peers import can_tell_users
+
+    if can_tell_users():
+        return "you only, on this machine (there is no token)"
+    return (
+        "this machine only (there is no token; on this system its other users cannot be told from "
+        "you, and can ask, too)"
+    )

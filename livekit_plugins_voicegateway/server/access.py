@@ -1,13 +1,15 @@
 """Who may ask: the middleware that stands before every route, stream and socket.
 
-Without a token the server answers this machine only, and only requests that name this machine: a
-page of another site that has its own name resolve to 127.0.0.1 sends that name as ``Host``. With a
-token, whoever shows it. In both cases a page of another site is refused, and so nothing has to be
-kept from it by tokens in forms.
+Without a token the server answers this machine only, there only the user who has started it, and
+only requests that name this machine: a page of another site that has its own name resolve to
+127.0.0.1 sends that name as ``Host``. With a token, whoever shows it. In both cases a page of
+another site is refused, and so nothing has to be kept from it by tokens in forms.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Final
 from urllib.parse import quote
 
@@ -15,9 +17,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..log import logger
+from .connections import connection_of
+from .guards import oversized
 from .hosts import address_of, cookie, header, is_cross_site, is_loopback, is_loopback_host
+from .peers import can_tell_users
 from .problems import Fault, problem
-from .sessions import COOKIE, Sessions
+from .sessions import COOKIE, Sessions, TryLimit
 
 __all__ = ["OPEN_PATHS", "Access", "is_open", "session_of"]
 
@@ -48,11 +54,16 @@ class Access:
     Args:
         app: What is behind it.
         sessions: Knows the token and the sessions that were begun with it; None without a token.
+        tries: Limits wrong tokens in ``Authorization``.
     """
 
-    def __init__(self, app: ASGIApp, sessions: Sessions | None) -> None:
+    def __init__(
+        self, app: ASGIApp, sessions: Sessions | None, tries: TryLimit | None = None
+    ) -> None:
         self._app = app
         self._sessions = sessions
+        self._tries = tries or TryLimit(time.monotonic, per_client=20, in_all=200)
+        self._tells_users = sessions is None and can_tell_users()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -69,7 +80,9 @@ class Access:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to who may not ask, or None for who may."""
-        if self._sessions is None and (fault := _not_from_here(scope)) is not None:
+        if (fault := oversized(scope)) is not None:
+            return problem(scope, fault)
+        if self._sessions is None and (fault := self._not_for(scope)) is not None:
             return problem(scope, fault)
         if is_cross_site(scope):
             return problem(
@@ -84,20 +97,46 @@ class Access:
             )
         if self._sessions is None or is_open(scope["path"]):
             return None
-        return None if self._is_known(scope) else _unknown(scope)
-
-    def _is_known(self, scope: Scope) -> bool:
-        assert self._sessions is not None
         given = header(scope, b"authorization")
         if given is not None:
-            scheme, _, token = given.partition(" ")
-            return scheme.lower() == "bearer" and self._sessions.is_token(token.strip(" "))
-        session = session_of(scope)
-        if session is None or not self._sessions.is_open(session):
-            return False
-        # a cookie is sent by the browser and not by a page's own doing: a change needs the
-        # browser's word that a page of ours makes it
-        return _is_reading(scope) or _is_same_origin(scope)
+            return self._tried(scope, self._sessions, given)
+        return None if _is_logged_in(scope, self._sessions) else _unknown(scope)
+
+    def _tried(self, scope: Scope, sessions: Sessions, given: str) -> Response | None:
+        """Look at what stands in ``Authorization``.
+
+        The right token is answered however many wrong ones the same address has sent: they may be
+        of another client behind the same proxy. Only a token that could be found by trying is not
+        looked at while the address has to wait.
+        """
+        client = scope["client"][0] if scope.get("client") else ""
+        wait = self._tries.wait(client)
+        if wait and sessions.guessable:
+            return _wait(scope, wait)
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() == "bearer" and sessions.is_token(token.strip(" ")):
+            return None
+        if wait:
+            return _wait(scope, wait)
+        self._tries.failed(client)
+        if self._tries.wait(client):
+            logger.warning("too many wrong tokens from %s; it has to wait", client)
+        return _unknown(scope)
+
+    def _not_for(self, scope: Scope) -> Fault | None:
+        """Say why a server without a token does not answer a request."""
+        if (fault := _not_from_here(scope)) is not None or not self._tells_users:
+            return fault
+        connection = connection_of(scope)
+        if connection is None or connection.owner == "ours":
+            return None
+        return Fault(
+            403,
+            "other-user",
+            "Asked by another user",
+            "This server has no token and answers only the user of this machine who has started "
+            "it. For other users set VOICEGW_TOKEN.",
+        )
 
 
 def is_open(path: str) -> bool:
@@ -139,6 +178,15 @@ def _not_from_here(scope: Scope) -> Fault | None:
     return None
 
 
+def _is_logged_in(scope: Scope, sessions: Sessions) -> bool:
+    session = session_of(scope)
+    if session is None or not sessions.is_open(session):
+        return False
+    # a cookie is sent by the browser and not by a page's own doing: a change needs the browser's
+    # word that a page of ours makes it
+    return _is_reading(scope) or _is_same_origin(scope)
+
+
 def _is_reading(scope: Scope) -> bool:
     # a socket is no reading: who opens it may then say anything
     return scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")
@@ -147,6 +195,21 @@ def _is_reading(scope: Scope) -> bool:
 def _is_same_origin(scope: Scope) -> bool:
     # that an origin is not another one has been looked at before
     return header(scope, b"origin") is not None or header(scope, b"sec-fetch-site") == "same-origin"
+
+
+def _wait(scope: Scope, seconds: float) -> Response:
+    """Answer who has sent too many wrong tokens."""
+    return problem(
+        scope,
+        Fault(
+            429,
+            "too-many-tries",
+            "Too many wrong tokens",
+            "This address has sent too many wrong tokens. `Retry-After` says when it may send "
+            "another.",
+            headers={"retry-after": str(math.ceil(seconds))},
+        ),
+    )
 
 
 def _unknown(scope: Scope) -> Response:

@@ -59,7 +59,7 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     handle_problems(app, error_page)
     app.include_router(routes.router)
     app.include_router(operation.router)
-    app.include_router(create_login(sessions, clock))
+    app.include_router(create_login(sessions))
     app.router.routes.append(mcp_route())
     add_dashboard(app)
     # the last one that is added stands first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ __all__ = [
     "is_loopback",
     "is_loopback_host",
     "is_navigation",
+    "network_of",
 ]
 
 
@@ -104,3 +105,16 @@ def is_navigation(scope: Scope) -> bool:
         and header(scope, b"sec-fetch-mode") == "navigate"
         and header(scope, b"sec-fetch-dest") == "document"
     )
+
+
+def network_of(client: str) -> str:
+    """Return what one client has: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        found = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, 64), strict=False))

@@ -13,9 +13,9 @@ from typing import Final
 from ..errors import VoiceGatewayError
 from .hosts import is_loopback
 
-__all__ = ["ListenError", "UnsafeListenerError", "address", "check_listener", "listen"]
+__all__ = ["BACKLOG", "ListenError", "UnsafeListenerError", "address", "check_listener", "listen"]
 
-_BACKLOG: Final = 128
+BACKLOG: Final = 128
 """Connections that may wait to be accepted."""
 
 
@@ -95,7 +95,7 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
             if os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
         except BaseException:
             listener.close()
             raise

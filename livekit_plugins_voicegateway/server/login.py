@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
 from html import escape
 from typing import Final
 from urllib.parse import parse_qs
@@ -85,15 +85,14 @@ p { margin: 0.5rem 0 1rem; color: var(--muted); }
 """
 
 
-def create_login(sessions: Sessions | None, clock: Callable[[], float]) -> APIRouter:
+def create_login(sessions: Sessions | None) -> APIRouter:
     """Make the routes to log in and out.
 
     Args:
         sessions: Knows the token; None for a server without one, which needs no login.
-        clock: Unix time in seconds.
     """
     router = APIRouter(include_in_schema=False)
-    limit = TryLimit(clock)
+    limit = TryLimit(time.monotonic)
 
     @router.get("/login")
     async def show(request: Request) -> Response:

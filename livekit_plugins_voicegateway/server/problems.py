@@ -235,6 +235,9 @@ def _fault_of_http(scope: Scope, error: HTTPException) -> Fault:
             allowed = {name.lower(): value for name, value in headers.items()}.get("allow", "")
             detail = f"{path} does not take {method}, only {allowed}."
             return Fault(405, "method", "Another method is needed", detail, headers=headers)
+        case 408:
+            detail = str(error.detail)
+            return Fault(408, "request-timeout", "Request Timeout", detail, headers=headers)
         case 413:
             # Python's name for it is another one in each version
             return Fault(413, "content-too-large", "Content Too Large", str(error.detail))

@@ -1,4 +1,4 @@
-"""Runs the server: uvicorn on a socket, and a clean end."""
+"""Runs the server: uvicorn on a socket, its limits, and a clean end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from fastapi import FastAPI
 from ..config import Config
 from ..log import logger
 from .app import create_app
+from .connections import Connections
+from .guards import LARGEST_HEADERS, LONGEST_ADDRESS
+from .listener import BACKLOG
 
 __all__ = ["run"]
 
@@ -48,13 +51,19 @@ def _log_plainly() -> None:
 
 
 async def _serve(app: FastAPI, listener: socket.socket, started: Callable[[], None]) -> None:
+    connections = Connections()
     server = _Server(
         uvicorn.Config(
-            app,
+            connections.watch(app),
+            http=connections.protocol,  # type: ignore[arg-type]  # uvicorn only calls it
+            # so much that our own answer can say what is too large
+            h11_max_incomplete_event_size=LONGEST_ADDRESS + 2 * LARGEST_HEADERS,
+            backlog=BACKLOG,
             # opened here and not by uvicorn, which would print a traceback when the ledger is ill
             lifespan="off",
             log_config=None,
-            log_level=logging.WARNING,
+            # its warnings are of requests that are none: whoever likes could fill the log
+            log_level=logging.ERROR,
             access_log=False,
             server_header=False,
             # nobody's word for who asks and by which scheme

@@ -1,7 +1,8 @@
 """Sessions of the dashboard: what the cookie holds after somebody has logged in with the token.
 
-The cookie is not the token: it is a time and a signature that only who knows the token can make. It
-ends by itself after `LIFETIME`, with the log-out, and when the token is changed.
+The cookie is not the token: it is a time and a signature that only this process can make. It ends
+by itself after `LIFETIME`, with the log-out, and with the process: so a session that was ended
+stays ended, and nothing about it need be kept.
 """
 
 from __future__ import annotations
@@ -9,15 +10,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["COOKIE", "LIFETIME", "Sessions", "TryLimit"]
+from .hosts import network_of
+
+__all__ = ["COOKIE", "LIFETIME", "SAFE_LENGTH", "Sessions", "TryLimit"]
 
 COOKIE: Final = "voicegw_session"
 
 LIFETIME: Final = 12 * 3600
 """Seconds until somebody has to log in again."""
+
+SAFE_LENGTH: Final = 16
+"""Characters from which on a token cannot be found by trying."""
 
 
 class Sessions:
@@ -26,11 +33,18 @@ class Sessions:
     Args:
         token: The server's token.
         clock: Unix time in seconds.
+
+    Attributes:
+        guessable: Whether the token is so short that it could be found by trying.
     """
+
+    # no `vars` that would show the digest or the key
+    __slots__ = ("_clock", "_digest", "_ended", "_key", "guessable")
 
     def __init__(self, token: str, clock: Callable[[], float]) -> None:
         self._digest = hashlib.sha256(token.encode()).digest()
-        self._key = hmac.digest(token.encode(), b"voicegw session", "sha256")
+        self._key = secrets.token_bytes(32)
+        self.guessable = len(token) < SAFE_LENGTH
         self._clock = clock
         self._ended: dict[str, float] = {}
 
@@ -65,10 +79,13 @@ class Sessions:
 
 
 class TryLimit:
-    """How many wrong tokens somebody may try at the login page.
+    """How many wrong tokens somebody may try.
+
+    Takes the same time and memory whatever is tried: no more tries are remembered than there may
+    be, and those of an IPv6 network of 64 bits count as one client's.
 
     Args:
-        clock: Unix time in seconds.
+        clock: Seconds that only grow; the day's time may be set back, and would let nobody in.
         per_client: Wrong tries of one address in a window.
         in_all: Wrong tries of all addresses in a window.
         window: Seconds.
@@ -84,22 +101,22 @@ class TryLimit:
     ) -> None:
         self._clock = clock
         self._per_client = per_client
-        self._in_all = in_all
         self._window = window
-        self._tries: list[tuple[float, str]] = []
+        self._tries: deque[float] = deque(maxlen=in_all)
+        self._tries_of: dict[str, deque[float]] = {}
 
     def wait(self, client: str) -> float:
         """Return the seconds after which ``client`` may try again; 0 for at once."""
-        now = self._clock()
-        self._tries = [(at, who) for at, who in self._tries if at + self._window > now]
-        own = [at for at, who in self._tries if who == client]
-        blocked_by = []
-        if len(own) >= self._per_client:
-            blocked_by.append(own[-self._per_client])
-        if len(self._tries) >= self._in_all:
-            blocked_by.append(self._tries[-self._in_all][0])
-        return max((at + self._window - now for at in blocked_by), default=0.0)
+        tries = (self._tries, self._tries_of.get(network_of(client), deque()))
+        since = [kept[0] for kept in tries if kept and len(kept) == kept.maxlen]
+        return max(0.0, *(at + self._window - self._clock() for at in since), 0.0)
 
     def failed(self, client: str) -> None:
-        """Note a wrong try."""
-        self._tries.append((self._clock(), client))
+        """Note a wrong try of somebody who does not have to wait."""
+        now = self._clock()
+        self._tries_of = {
+            who: kept for who, kept in self._tries_of.items() if kept[-1] + self._window > now
+        }
+        own = self._tries_of.setdefault(network_of(client), deque(maxlen=self._per_client))
+        own.append(now)
+        self._tries.append(now)
