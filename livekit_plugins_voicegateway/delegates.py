@@ -7,32 +7,27 @@ listeners see what they would see on the plugin itself.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import is_given
 
-from .adapters import as_stream, reason_of
-from .admission import Verdict
-from .budgets import Hold
+from .accounts import Accounts, Delegate
+from .adapters import as_stream
+from .bugs import never_raises
 from .errors import VoiceGatewayError
 from .gateway import Gateway, current_gateway
 from .log import logger
-from .metering.meter import Request
-from .metering.usage import Modality, Quantities
+from .metering.usage import Modality
 from .projects import Project, get_project
 from .router import ModelSpec, option_block, parse_model
-
-if TYPE_CHECKING:
-    from .pricing.book import Price
 
 __all__ = [
     "Delegate",
@@ -51,41 +46,7 @@ M = TypeVar("M")
 _assembling: ContextVar[bool] = ContextVar("voicegateway_assembling", default=False)
 
 
-@dataclass(slots=True, eq=False)
-class Delegate(Generic[M]):
-    """One plugin instance, and whom its requests belong to.
-
-    Attributes:
-        instance: The plugin's STT, LLM or TTS, or LiveKit's FallbackAdapter around ours.
-        spec: What the application asked for.
-        project: Who pays.
-        metered: False for an adapter, whose members meter for themselves.
-        price: What it costs, once that is known; found on the recorder's thread.
-        stands_in: Whether this is the fallback, and the application asked for another model.
-    """
-
-    instance: M
-    spec: ModelSpec
-    project: Project
-    metered: bool = True
-    price: Price | None = None
-    stands_in: bool = False
-
-    def cost(self, quantities: Quantities) -> int:
-        """What ``quantities`` would cost, in nano-dollars; 1 while nobody knows, 0 if free."""
-        if self.price is None:
-            return 0 if self.spec.route.provider in ("local", "ollama") else 1
-        cost = self.price.cost(quantities)
-        return 1 if cost is None else cost
-
-    @property
-    def model(self) -> str:
-        """The model's name for the ledger: the model string's, or the plugin's own default."""
-        route = self.spec.route
-        return route.model or str(getattr(self.instance, "model", "")) or route.provider
-
-
-class Delegates(Generic[M]):
+class Delegates(Accounts[M]):
     """Chooses and keeps the delegates of one model object.
 
     Args:
@@ -189,94 +150,6 @@ class Delegates(Generic[M]):
     def serves(self, delegate: Delegate[M]) -> None:
         """Note that ``delegate`` serves a request."""
         self._served = delegate
-
-    def request(self, delegate: Delegate[M], *, streaming: bool = True) -> Request:
-        """Describe a request to ``delegate`` that begins now."""
-        request = self.gateway.request(
-            self._modality,
-            delegate.spec,
-            delegate.project,
-            model=delegate.model,
-            streaming=streaming,
-        )
-        if delegate.stands_in:
-            request = replace(request, requested_model=self.spec.route.requested)
-        return request
-
-    async def admit(
-        self, delegate: Delegate[M], quantities: Quantities
-    ) -> tuple[Verdict, Delegate[M]]:
-        """Ask the project's budget for a request; may wait a moment for the ledger.
-
-        Args:
-            delegate: Who would serve.
-            quantities: What the request is expected to use.
-
-        Returns:
-            The verdict, and who serves: the local fallback when the budget is spent and throttles.
-            A verdict with ``refused`` set and the same delegate is a refusal.
-        """
-        if not self._budgeted(delegate):
-            return Verdict(), delegate
-        try:
-            admission = self.gateway.admission
-            verdict = await admission.decide(delegate.project, delegate.cost(quantities))
-            if verdict.throttled and delegate.project.id not in self._fallbacks:
-                # a chat model's client takes tens of milliseconds to make
-                await asyncio.to_thread(self.fallback, delegate)
-            return self._served_by(delegate, verdict)
-        except Exception:
-            return self._without_budget(delegate)
-
-    def admit_now(
-        self, delegate: Delegate[M], quantities: Quantities
-    ) -> tuple[Verdict, Delegate[M]]:
-        """Like `admit`, decided without waiting: what would have to wait is let through."""
-        if not self._budgeted(delegate):
-            return Verdict(), delegate
-        try:
-            admission = self.gateway.admission
-            verdict = admission.decide_now(delegate.project, delegate.cost(quantities))
-            return self._served_by(delegate, verdict)
-        except Exception:
-            return self._without_budget(delegate)
-
-    def extend(
-        self, delegate: Delegate[M], hold: Hold | None, quantities: Quantities
-    ) -> tuple[Verdict, Delegate[M]]:
-        """Ask the budget for the next stretch of a running stream, without waiting."""
-        admission = self.gateway.admission
-        verdict = admission.extended(delegate.project, hold, delegate.cost(quantities))
-        return self._served_by(delegate, verdict)
-
-    def untaken(self, delegate: Delegate[M]) -> Hold | None:
-        """A hold of nothing, so that what a further attempt costs counts too."""
-        budget = self.gateway.budgets.of(delegate.project) if self._budgeted(delegate) else None
-        return budget.untaken() if budget is not None else None
-
-    def tracks(self, delegate: Delegate[M]) -> bool:
-        """Whether what ``delegate`` does is counted here, and could be refused by a budget."""
-        return delegate.metered and self.gateway.config.cost_tracking.enabled
-
-    def _budgeted(self, delegate: Delegate[M]) -> bool:
-        return delegate.project.daily_budget is not None and self.tracks(delegate)
-
-    def reason(self, delegate: Delegate[M], error: Exception) -> Exception:
-        """Why ``delegate`` has failed: a budget, where that refused all models of an adapter."""
-        return error if delegate.metered else reason_of(error, delegate.project, self.gateway)
-
-    def _served_by(self, delegate: Delegate[M], verdict: Verdict) -> tuple[Verdict, Delegate[M]]:
-        if verdict.throttled:
-            fallback = self.fallback(delegate)
-            if fallback is not None:
-                return Verdict(), fallback
-        return verdict, delegate
-
-    def _without_budget(self, delegate: Delegate[M]) -> tuple[Verdict, Delegate[M]]:
-        logger.exception(
-            "VoiceGateway could not ask a budget; the request goes on. Please report this."
-        )
-        return Verdict(), delegate
 
     def fallback(self, delegate: Delegate[M]) -> Delegate[M] | None:
         """The local model that takes over from ``delegate``; None when there is none."""
@@ -409,6 +282,7 @@ class Delegates(Generic[M]):
             self._prepare(delegate)
         return delegate
 
+    @never_raises("get ready to ask a budget", None)
     def _count(self, delegate: Delegate[M]) -> None:
         """Get ready to ask the project's budget, if it has one."""
         if delegate.project.daily_budget is not None and delegate.metered:

@@ -24,18 +24,12 @@ from livekit.agents.types import (
 from livekit.agents.utils import is_given
 from opentelemetry import trace
 
-from .delegates import (
-    Delegate,
-    Delegates,
-    given,
-    make_spec,
-    note_without_effect,
-    respell,
-)
+from .accounts import Delegate
+from .delegates import Delegates, given, make_spec, note_without_effect, respell
 from .log import logger
-from .metering.attempts import reached_provider, unwatch, watch_attempts, watch_events
+from .metering.attempts import may_be_billed, unwatch, watch
 from .metering.estimates import Prompt, calibration_for
-from .metering.meter import CompletionMeter
+from .metering.meter import CompletionMeter, begin_meter
 from .metering.usage import Quantities
 from .telemetry import RequestSpan, name_payer, watch_request
 
@@ -255,8 +249,7 @@ class LLMStream(llm.LLMStream):
             )
             # llm.FallbackAdapter sets it on the object that chat() returned
             inner._retry_on_chunk_sent = self._retry_on_chunk_sent
-            watch_attempts(inner, self)
-            watch_events(inner, self._count)
+            watch(inner, self, self._count)
             self._delegates.serves(delegate)
             send = self._event_ch.send_nowait
             async with inner:
@@ -275,8 +268,7 @@ class LLMStream(llm.LLMStream):
                 unwatch(self._inner)
             if self._meter is not None:
                 self._meter.close(status, error)
-            if self._hold is not None:
-                self._hold.release()  # it was admitted, and no attempt began
+            self._delegates.release(self._hold)  # it was admitted, and no attempt began
 
     async def _admitted(self) -> Delegate[llm.LLM[Any]]:
         """Who serves, when the project's budget has been asked.
@@ -285,28 +277,26 @@ class LLMStream(llm.LLMStream):
             BudgetExceededError: The budget is spent, and nothing may serve.
             BudgetThrottleSignal: The budget is spent, and there is no local fallback.
         """
-        request = self._request
-        key = (request.project, request.provider, request.model)
-        expectations = self._delegates.gateway.expectations
-        verdict, delegate = await self._delegates.admit(
-            self._delegate,
-            Quantities(
-                input_tokens=expectations.prompt_tokens(*key, self._chat_ctx.items),
-                output_tokens=expectations.answer_tokens(*key),
-            ),
-        )
+        verdict, delegate = await self._delegates.admit(self._delegate, self._expected)
         if verdict.refused is not None:
-            self._delegates.gateway.reject(request, verdict.refused)
-            if self._request_span is not None:
-                self._request_span.refused()
+            self._delegates.reject(self._request, verdict.refused, self._request_span)
             raise verdict.refused
         self._hold = verdict.hold
         if delegate is not self._delegate:
             self._delegate = delegate
             self._request = dataclasses.replace(
-                self._delegates.request(delegate), request_id=request.request_id
+                self._delegates.request(delegate), request_id=self._request.request_id
             )
         return delegate
+
+    def _expected(self) -> Quantities:
+        """What it will probably use, by what the model has answered before."""
+        request, expectations = self._request, self._delegates.gateway.expectations
+        key = (request.project, request.provider, request.model)
+        return Quantities(
+            input_tokens=expectations.prompt_tokens(*key, self._chat_ctx.items),
+            output_tokens=expectations.answer_tokens(*key),
+        )
 
     def attempt_began(self) -> None:
         """One row for each attempt that may be billed: see `metering.attempts`."""
@@ -316,36 +306,41 @@ class LLMStream(llm.LLMStream):
             return
         if not self._delegate.metered:
             return
-        try:
-            meter = CompletionMeter(
+        first, gateway = meter is None, self._delegates.gateway
+        meter = self._meter = begin_meter(
+            lambda: CompletionMeter(
                 self._request,
                 Prompt(
                     self._chat_ctx.items.copy(),
                     self._tools,
                     calibration_for(self._request.provider, self._request.model),
                 ),
-                clock=self._delegates.gateway.clock,
-                monotonic=self._delegates.gateway.monotonic,
-            )
-            meter.sent = True
-            if self._meter is None:
-                meter.hold, self._hold = self._hold, None
-            else:
-                meter.hold = self._delegates.untaken(self._delegate)
-            self._delegates.gateway.track(meter, self._request_span)
-            self._meter = meter
-        except Exception:
-            logger.exception("VoiceGateway could not begin to meter a completion")
+                clock=gateway.clock,
+                monotonic=gateway.monotonic,
+            ),
+            self._request,
+        )
+        meter.sent = True
+        if first:
+            meter.hold, self._hold = self._hold, None
+        else:
+            meter.hold = self._delegates.untaken(self._delegate)
+        self._delegates.track(meter, self._request_span)
 
     def attempt_ended(self, error: BaseException | None) -> None:
         """A failed attempt that was billed keeps its own row; one that was not is forgotten."""
         meter = self._meter
         if meter is None or error is None or isinstance(error, asyncio.CancelledError):
             return
-        if meter.pieces or meter.usage is not None or reached_provider(error):
+        if meter.pieces or meter.usage is not None or may_be_billed(meter, error):
             meter.close("failed", error)
         else:
             meter.sent = False
+
+    def unwatched(self, fault: str) -> None:
+        """It counts as one attempt, and its row says that it may have been more."""
+        self._request = dataclasses.replace(self._request, fault=fault)
+        self.attempt_began()
 
     def _count(self, chunk: llm.ChatChunk) -> None:
         if self._meter is not None:

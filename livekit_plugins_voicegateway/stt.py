@@ -22,8 +22,8 @@ from livekit.agents.types import (
 from livekit.agents.utils import AudioBuffer, is_given
 from livekit.agents.utils.audio import calculate_audio_duration
 
+from .accounts import Delegate
 from .delegates import (
-    Delegate,
     Delegates,
     connect_options,
     fallback_models,
@@ -32,8 +32,8 @@ from .delegates import (
     note_without_effect,
     respell,
 )
-from .metering.attempts import reached_provider
-from .metering.meter import TranscriptionMeter
+from .metering.attempts import may_be_billed
+from .metering.meter import TranscriptionMeter, begin_meter
 from .metering.usage import Quantities
 from .stt_stream import RecognizeStream, uses_keyterms
 from .telemetry import RequestSpan, start_transcription
@@ -241,10 +241,10 @@ class STT(stt.STT[Any]):
         if is_given(language):
             request = dataclasses.replace(request, variant=str(language))
         verdict, delegate = await delegates.admit(
-            chosen, Quantities(audio_seconds=calculate_audio_duration(buffer))
+            chosen, lambda: Quantities(audio_seconds=calculate_audio_duration(buffer))
         )
         if verdict.refused is not None:
-            delegates.gateway.reject(request, verdict.refused)
+            delegates.reject(request, verdict.refused)
             self._emit_error(verdict.refused, recoverable=False)
             raise verdict.refused
         if delegate is not chosen:
@@ -349,23 +349,23 @@ class _Recognition:
     hold: Hold | None
     span: RequestSpan | None
 
-    def attempt(self, seconds: float) -> TranscriptionMeter:
-        meter = TranscriptionMeter(
-            self.request,
-            clock=self.delegates.gateway.clock,
-            monotonic=self.delegates.gateway.monotonic,
-        )
-        meter.keyterms = self.keyterms
+    def attempt(self, buffer: AudioBuffer) -> TranscriptionMeter:
+        meter = begin_meter(lambda: self._new_meter(buffer), self.request)
         meter.hold = self.hold or self.delegates.untaken(self.delegate)
         self.hold = None
-        meter.push(seconds)
-        self.delegates.gateway.track(meter, self.span)
+        self.delegates.track(meter, self.span)
+        return meter
+
+    def _new_meter(self, buffer: AudioBuffer) -> TranscriptionMeter:
+        gateway = self.delegates.gateway
+        meter = TranscriptionMeter(self.request, clock=gateway.clock, monotonic=gateway.monotonic)
+        meter.keyterms = self.keyterms
+        meter.push(calculate_audio_duration(buffer))
         return meter
 
     def release(self) -> None:
         """Let go of what the budget holds for it, if no attempt was made."""
-        if self.hold is not None:
-            self.hold.release()
+        self.delegates.release(self.hold)
 
 
 def _meter_recognitions(delegate: Delegate[stt.STT[Any]]) -> None:
@@ -383,14 +383,14 @@ def _meter_recognitions(delegate: Delegate[stt.STT[Any]]) -> None:
         if recognition is None:
             event: stt.SpeechEvent = await recognize_impl(buffer, **options)
             return event
-        meter = recognition.attempt(calculate_audio_duration(buffer))
+        meter = recognition.attempt(buffer)
         try:
             event = await recognize_impl(buffer, **options)
         except asyncio.CancelledError:
             meter.close("cancelled")
             raise
         except Exception as e:
-            if not reached_provider(e):
+            if not may_be_billed(meter, e):
                 meter.push(-meter.audio_seconds)
             meter.close("failed", e)
             raise

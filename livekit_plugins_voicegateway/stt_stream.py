@@ -19,10 +19,12 @@ from livekit.agents.utils import is_given
 
 from livekit import rtc
 
-from .delegates import Delegate, Delegates
+from .accounts import Delegate
+from .bugs import never_raises, report_bug
+from .delegates import Delegates
 from .log import logger
-from .metering.attempts import watch_attempts
-from .metering.meter import TranscriptionMeter
+from .metering.attempts import unsent_seconds, watch
+from .metering.meter import TranscriptionMeter, begin_meter
 from .metering.usage import Quantities
 from .recent_audio import RecentAudio
 from .telemetry import start_transcription
@@ -83,18 +85,22 @@ class RecognizeStream(stt.RecognizeStream):
         verdict, self._delegate = delegates.admit_now(self._chosen, ONE_SECOND)
         self._refused = verdict.refused
         # also where there is no budget now: the project may get one while this runs
-        self._recent = RecentAudio() if delegates.tracks(self._chosen) else None
+        self._recent = _keep_recent_audio() if delegates.tracks(self._chosen) else None
         self._changed_over = False
         self._inner: stt.RecognizeStream | None = None
         self._meter = self._new_meter(delegates.request(self._delegate))
         self._meter.hold = verdict.hold
         self._span = start_transcription(self._meter.request)
         if self._refused is not None:
-            delegates.gateway.reject(self._meter.request, self._refused)
-            if self._span is not None:
-                self._span.refused()
+            delegates.reject(self._meter.request, self._refused, self._span)
         else:
-            self._open(self._delegate, self._new_stream(self._delegate))
+            try:
+                inner = self._new_stream(self._delegate)
+            except BaseException:
+                delegates.release(verdict.hold)
+                self._end_span()
+                raise
+            self._open(self._delegate, inner)
         super().__init__(stt=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
         # nobody but the caller reads the events, so the base's tee is not needed
         self._event_aiter = self._event_ch
@@ -111,14 +117,22 @@ class RecognizeStream(stt.RecognizeStream):
             inner.push_frame(frame)
             self._meter.push(duration)
         if self._recent is not None:
-            self._recent.push(frame, duration)
-            if self._first_frame_at is None:
-                self._first_frame_at = time.time() - duration
-            self._pushed_seconds += duration
-            self._unpaid_seconds += duration
-            if self._unpaid_seconds >= 1.0:
-                self._unpaid_seconds -= 1.0
-                self._ask_for_next_second()
+            try:
+                self._pushed(frame, duration)
+            except Exception as e:
+                report_bug("get ready for another model to take over", e)
+
+    def _pushed(self, frame: rtc.AudioFrame, duration: float) -> None:
+        """Get ready for another model to take over; once a second, ask whether it has to."""
+        if self._first_frame_at is None:
+            self._first_frame_at = time.time() - duration
+        self._pushed_seconds += duration
+        self._unpaid_seconds += duration
+        assert self._recent is not None
+        self._recent.push(frame, duration)
+        if self._unpaid_seconds >= 1.0:
+            self._unpaid_seconds -= 1.0
+            self._ask_for_next_second()
 
     def flush(self) -> None:
         """Mark the end of the current segment."""
@@ -219,18 +233,24 @@ class RecognizeStream(stt.RecognizeStream):
             if self._speaking and self._changed_over:
                 return  # the old delegate has said so already
             self._speaking = True
-            if self._recent is not None:
-                self._recent.speech_begins()
         elif kind == stt.SpeechEventType.END_OF_SPEECH:
             self._speaking = False
             self._unannounced_seconds = None
         elif event.alternatives:
             self._meter.first_result()
-            if self._recent is not None and kind == stt.SpeechEventType.FINAL_TRANSCRIPT:
-                self._recent.heard_until(event.alternatives[0].end_time - self._offset)
+        self._forget_what_was_heard(event)
         self._event_ch.send_nowait(event)
         if kind == stt.SpeechEventType.START_OF_SPEECH:
             self._go_back_if_paid()
+
+    @never_raises("forget audio that was transcribed", None)
+    def _forget_what_was_heard(self, event: stt.SpeechEvent) -> None:
+        if self._recent is None:
+            return
+        if event.type == stt.SpeechEventType.START_OF_SPEECH:
+            self._recent.speech_begins()
+        elif event.type == stt.SpeechEventType.FINAL_TRANSCRIPT and event.alternatives:
+            self._recent.heard_until(event.alternatives[0].end_time - self._offset)
 
     def _ask_for_next_second(self) -> None:
         """Once a second of audio: hold the next one, or change over when there is no money left
@@ -265,12 +285,10 @@ class RecognizeStream(stt.RecognizeStream):
                 self._swap(delegate)
             elif verdict.refused is not None:
                 self._refuse(verdict.refused)
-            else:
+            elif verdict.hold is not None:
                 self._meter.hold = verdict.hold
-        except Exception:
-            logger.exception(
-                "VoiceGateway could not ask a budget; the stream goes on. Please report this."
-            )
+        except Exception as e:
+            report_bug("change over to another model", e)
 
     def _go_back_if_paid(self) -> None:
         """Between two utterances, or at the very start of one, return to the chosen model when
@@ -287,8 +305,8 @@ class RecognizeStream(stt.RecognizeStream):
                         verdict.hold.release()
                     raise
                 self._meter.hold = verdict.hold
-        except Exception:
-            logger.exception("VoiceGateway could not go back to the chosen model")
+        except Exception as e:
+            report_bug("go back to the chosen model", e)
 
     def _swap(self, delegate: Delegate[stt.STT[Any]]) -> None:
         """Let ``delegate`` go on, in this very turn of the event loop: no audio comes between."""
@@ -377,9 +395,10 @@ class RecognizeStream(stt.RecognizeStream):
         meter = self._meter
         meter.unsent_seconds = lambda: unsent_seconds(inner)
         if delegate.metered:
-            self._delegates.gateway.track(meter, self._span)
-        watch_attempts(inner, _Connection(meter))
+            self._delegates.track(meter, self._span)
+        watch(inner, _Connection(meter))
 
+    @never_raises("begin a row for a stream whose price may have changed", None)
     def respecified(self) -> None:
         """What a price depends on may have changed: what follows gets a row of its own then."""
         before, chosen = self._meter, self._chosen
@@ -407,24 +426,26 @@ class RecognizeStream(stt.RecognizeStream):
             self._meter.push(waiting)  # it is sent from now on
             self._meter.unsent_seconds = lambda: unsent_seconds(inner)
         self._meter.connected()
-        self._delegates.gateway.track(self._meter, self._span)
+        self._delegates.track(self._meter, self._span)
 
     def _new_meter(self, request: Request) -> TranscriptionMeter:
         if is_given(self._language):
             request = dataclasses.replace(request, variant=str(self._language))
-        gateway = self._delegates.gateway
-        meter = TranscriptionMeter(request, clock=gateway.clock, monotonic=gateway.monotonic)
-        meter.keyterms = uses_keyterms(self._delegate.instance, self._keyterms)
-        return meter
+        gateway, instance = self._delegates.gateway, self._delegate.instance
+
+        def make() -> TranscriptionMeter:
+            meter = TranscriptionMeter(request, clock=gateway.clock, monotonic=gateway.monotonic)
+            meter.keyterms = uses_keyterms(instance, self._keyterms)
+            return meter
+
+        return begin_meter(make, request)
 
     def _finish(
         self, status: Literal["completed", "failed"], error: BaseException | None = None
     ) -> None:
         meter = self._meter
         if meter.status == "open":
-            if meter.unsent_seconds is not None:
-                meter.audio_seconds -= meter.unsent_seconds()
-                meter.unsent_seconds = None
+            meter.settle()
             meter.disconnected()
             meter.close(status, error)
 
@@ -432,6 +453,7 @@ class RecognizeStream(stt.RecognizeStream):
         if self._span is not None:
             self._span.end()
 
+    @never_raises("count tokens", None)
     def _count_tokens(self, event: stt.SpeechEvent) -> None:
         usage = event.recognition_usage
         if usage is not None and (usage.input_tokens or usage.output_tokens):
@@ -453,6 +475,11 @@ def uses_keyterms(instance: stt.STT[Any], session_keyterms: list[str]) -> bool:
     return bool(own) or (bool(session_keyterms) and instance.capabilities.keyterms)
 
 
+@never_raises("get ready for another model to take over", None)
+def _keep_recent_audio() -> RecentAudio:
+    return RecentAudio()
+
+
 class _Connection:
     """Tells a meter when its delegate is connected: each attempt is a connection."""
 
@@ -465,11 +492,5 @@ class _Connection:
     def attempt_ended(self, error: BaseException | None) -> None:
         self._meter.disconnected()
 
-
-def unsent_seconds(stream: stt.RecognizeStream) -> float:
-    """Seconds of audio that wait in a stream's queue: not sent, so not billed."""
-    queue = stream._input_ch._queue
-    try:
-        return sum(item.duration for item in list(queue) if isinstance(item, rtc.AudioFrame))
-    except RuntimeError:  # the loop has changed it meanwhile; the next reading will do
-        return 0.0
+    def unwatched(self, fault: str) -> None:
+        self._meter.fault = fault

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from livekit.agents.telemetry import trace_types, tracer
 from opentelemetry import trace
 
+from .bugs import never_raises, report_bug
 from .log import logger
 from .metering.usage import NANOS_PER_DOLLAR
 
@@ -36,12 +37,14 @@ _QUANTITIES: Final = (
 )
 
 
+@never_raises("say on a span who pays", None)
 def name_payer(span: trace.Span, request: Request) -> None:
     """Say on a span, while it is open, who pays for the request within it."""
     if span.is_recording():
         span.set_attributes(_payer(request))
 
 
+@never_raises("trace a request", None)
 def watch_request(span: trace.Span | None, request: Request) -> RequestSpan | None:
     """Stand in for LiveKit's span of a request; None when nobody traces it."""
     if span is None or not span.is_recording():
@@ -49,6 +52,7 @@ def watch_request(span: trace.Span | None, request: Request) -> RequestSpan | No
     return RequestSpan(span, request)
 
 
+@never_raises("trace a transcription", None)
 def start_transcription(request: Request) -> RequestSpan | None:
     """Begin a span for a transcription, for which LiveKit has none; None when nobody traces."""
     if not _somebody_traces():
@@ -90,6 +94,7 @@ class RequestSpan:
             meter.span = self
             self._open += 1
 
+    @never_raises("put a cost on a span", None)
     def priced(self, row: UsageRow, *, last: bool) -> None:
         """Take in a row that has ended, with its price.
 
@@ -106,9 +111,18 @@ class RequestSpan:
                 self._open -= 1
         self._finish()
 
+    @never_raises("say on a span that a budget has refused", None)
     def refused(self) -> None:
         """A budget refused the request: it cost nothing."""
         self._span.set_attributes({"voicegateway.status": "rejected", "voicegateway.cost": 0.0})
+
+    def give_up(self, meter: Meter) -> None:
+        """This meter's rows will not be told, because of a bug: do not wait for them."""
+        with self._lock:
+            if meter.span is self:
+                meter.span = None
+                self._open -= 1
+        self._finish()
 
     def end(self, end_time: int | None = None) -> None:
         """The request is over. The first call counts.
@@ -123,15 +137,18 @@ class RequestSpan:
 
     def _finish(self) -> None:
         with self._lock:
-            if self._ended_at is None or self._open or self._finished:
+            if self._ended_at is None or self._open > 0 or self._finished:
                 return
             self._finished = True
             rows, self._rows = self._rows, []
         try:
             if rows:
                 self._span.set_attributes(_outcome(rows))
+        except Exception as e:
+            report_bug("put a cost on a span", e)
+        try:
             self._span.end(self._ended_at)
-        except Exception:
+        except Exception:  # a span processor's
             logger.debug("a span could not be ended", exc_info=True)
 
     def __getattr__(self, name: str) -> Any:

@@ -18,8 +18,8 @@ from livekit.agents.types import (
 )
 from livekit.agents.utils import is_given
 
+from .accounts import Delegate
 from .delegates import (
-    Delegate,
     Delegates,
     connect_options,
     fallback_models,

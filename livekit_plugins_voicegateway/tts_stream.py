@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from collections.abc import AsyncIterable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 from livekit.agents import tts
 from livekit.agents.telemetry import trace_types
@@ -19,9 +19,10 @@ from opentelemetry import trace
 
 from livekit import rtc
 
+from .bugs import never_raises
 from .delegates import Delegates
-from .metering.attempts import reached_provider, unwatch, watch_attempts, watch_events
-from .metering.meter import SpeechMeter
+from .metering.attempts import may_be_billed, unwatch, watch
+from .metering.meter import SpeechMeter, begin_meter
 from .metering.usage import Quantities
 from .telemetry import RequestSpan, name_payer, watch_request
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from livekit.agents.tts.tts import AudioEmitter, SynthesizedAudio
 
 __all__ = ["ChunkedStream", "SynthesizeStream"]
+
+S = TypeVar("S")
 
 USUAL_CHARACTERS = 120
 """Characters that a synthesis holds of its budget before its text is known: a long sentence."""
@@ -41,7 +44,7 @@ class _Attempts:
         self.characters = 0
         self.meter: SpeechMeter | None = None
         self._span: RequestSpan | None = None
-        self._delegates = delegates
+        self.delegates = delegates
         self._whole_text = text is not None
         chosen = delegates.current()
         characters = len(text) if text is not None else USUAL_CHARACTERS
@@ -50,10 +53,19 @@ class _Attempts:
         self._request = delegates.request(self.delegate)
         self.refused = verdict.refused
         if self.refused is not None:
-            delegates.gateway.reject(self._request, self.refused)
+            delegates.reject(self._request, self.refused)
         else:
             delegates.serves(self.delegate)
 
+    def make(self, make: Callable[[tts.TTS[Any]], S]) -> S:
+        """Make the delegate's stream, and let go of what is held when the plugin will not."""
+        try:
+            return make(self.delegate.instance)
+        except BaseException as e:
+            self.finish("failed", None, e)
+            raise
+
+    @never_raises("count text", None)
     def push(self, text: str) -> None:
         """Text was handed to the delegate."""
         self.characters += len(text)
@@ -70,14 +82,17 @@ class _Attempts:
         if not self.delegate.metered:
             return
         if self.meter is None or self.meter.status != "open":
-            gateway = self._delegates.gateway
+            gateway = self.delegates.gateway
             first = self.meter is None
-            self.meter = SpeechMeter(
-                self._request, clock=gateway.clock, monotonic=gateway.monotonic
+            self.meter = begin_meter(
+                lambda: SpeechMeter(
+                    self._request, clock=gateway.clock, monotonic=gateway.monotonic
+                ),
+                self._request,
             )
-            self.meter.hold = self._hold if first else self._delegates.untaken(self.delegate)
+            self.meter.hold = self._hold if first else self.delegates.untaken(self.delegate)
             self._hold = None
-            gateway.track(self.meter, self._span)
+            self.delegates.track(self.meter, self._span)
         self.meter.characters = self.characters
         self.meter.sent = self._whole_text
 
@@ -86,26 +101,33 @@ class _Attempts:
         meter = self.meter
         if meter is None or error is None or isinstance(error, asyncio.CancelledError):
             return
-        if meter.audio_seconds or (meter.sent and reached_provider(error)):
+        if meter.audio_seconds or (meter.sent and may_be_billed(meter, error)):
             meter.close("failed", error)
         else:
             meter.sent = False
 
-    def traced(self, span: trace.Span, caller_span: trace.Span) -> trace.Span:
-        """The span of the synthesis begins; what LiveKit is to end in its place.
+    def unwatched(self, fault: str) -> None:
+        """It counts as one attempt, and its row says that it may have been more."""
+        self._request = dataclasses.replace(self._request, fault=fault)
+        self.attempt_began()
+
+    @never_raises("trace a synthesis", None)
+    def traced(self, span: trace.Span, caller_span: trace.Span) -> trace.Span | None:
+        """The span of the synthesis begins; what LiveKit is to end in its place, if anything.
 
         An attempt may have begun by then, as the delegate's stream is made first.
         """
         name_payer(caller_span, self._request)
         self._span = watch_request(span, self._request)
         if self._span is None:
-            return span
+            return None
         if self.refused is not None:
             self._span.refused()
         elif self.meter is not None and self.meter.status == "open":
-            self._delegates.gateway.trace(self.meter, self._span)
+            self.delegates.trace(self.meter, self._span)
         return cast("trace.Span", self._span)
 
+    @never_raises("end the metering of a synthesis", None)
     def finish(
         self,
         status: Literal["completed", "cancelled", "failed"],
@@ -113,16 +135,12 @@ class _Attempts:
         error: BaseException | None = None,
     ) -> None:
         """The synthesis is over."""
-        if self._hold is not None:
-            self._hold.release()  # it was admitted, and no attempt began
+        self.delegates.release(self._hold)  # it was admitted, and no attempt began
+        self._hold = None
         if self.meter is not None and self.meter.status == "open":
             if inner is not None:
                 self.meter.report_tokens(inner._input_tokens, inner._output_tokens)
             self.meter.close(status, error)
-
-    def reason(self, error: Exception) -> Exception:
-        """Why the delegate has failed: a budget, when that refused all models of an adapter."""
-        return self._delegates.reason(self.delegate, error)
 
     def audio(self, event: SynthesizedAudio) -> None:
         """Audio came back."""
@@ -141,7 +159,8 @@ async def _pass_on(
     Raises:
         BudgetRefusal: The budget is spent, and nothing may serve.
     """
-    span = stream._tts_request_span = attempts.traced(trace.get_current_span(), caller_span)
+    span = trace.get_current_span()
+    span = stream._tts_request_span = attempts.traced(span, caller_span) or span
     if inner is None:
         assert attempts.refused is not None
         stream._emit_error(attempts.refused, recoverable=False)
@@ -162,7 +181,8 @@ async def _pass_on(
     except Exception as e:
         # the delegate has emitted the error, and it was passed on
         attempts.finish("failed", inner, e)
-        reason = attempts.reason(e)
+        # a budget, when that refused all models of an adapter
+        reason = attempts.delegates.reason(attempts.delegate, e)
         if reason is not e:
             raise reason from e
         raise
@@ -220,11 +240,11 @@ class ChunkedStream(tts.ChunkedStream):
         self._caller_span = trace.get_current_span()
         self._inner: tts.ChunkedStream | None = None
         if self._attempts.refused is None:
-            instance = self._attempts.delegate.instance
-            self._inner = instance.synthesize(text, conn_options=conn_options)
+            self._inner = self._attempts.make(
+                lambda instance: instance.synthesize(text, conn_options=conn_options)
+            )
             self._attempts.push(text)
-            watch_attempts(self._inner, self._attempts)
-            watch_events(self._inner, self._attempts.audio)
+            watch(self._inner, self._attempts, self._attempts.audio)
         super().__init__(
             tts=owner,
             input_text=text,
@@ -270,11 +290,11 @@ class SynthesizeStream(tts.SynthesizeStream):
         if self._attempts.refused is None:
             # made here and not in the task: plugins read TTS._expressive in the constructor, and
             # the session sets it right before it calls stream() (voice/agent.py)
-            instance = self._attempts.delegate.instance
-            self._inner = instance.stream(conn_options=conn_options)
+            self._inner = self._attempts.make(
+                lambda instance: instance.stream(conn_options=conn_options)
+            )
             self._watch_text_sent(self._inner)
-            watch_attempts(self._inner, self._attempts)
-            watch_events(self._inner, self._attempts.audio)
+            watch(self._inner, self._attempts, self._attempts.audio)
         super().__init__(tts=owner, conn_options=dataclasses.replace(conn_options, max_retry=0))
         # nobody but the caller reads the events, so the base's tee is not needed
         self._event_aiter = self._event_ch
@@ -329,8 +349,10 @@ class SynthesizeStream(tts.SynthesizeStream):
         # plugins call it with every piece of text they send (tts/tts.py, for their metrics)
         mark_started = inner._mark_started
 
+        sent = never_raises("note that text was sent", None)(self._attempts.sent)
+
         def marked() -> None:
-            self._attempts.sent()
+            sent()
             mark_started()
 
         inner._mark_started = marked  # type: ignore[method-assign]

@@ -1,23 +1,39 @@
 """Attempts: LiveKit retries inside a stream, and each attempt that reached the provider is billed.
 
 A LiveKit stream calls its own ``_run`` once per attempt (``llm/llm.py``, ``stt/stt.py`` and
-``tts/tts.py``, each in ``_main_task``), and says nowhere outside that it did. `watch_attempts` puts
-itself around ``_run`` of one stream, before the stream's task has had its first turn.
+``tts/tts.py``, each in ``_main_task``), and says nowhere outside that it did. `watch` puts itself
+around ``_run`` of one stream, before the stream's task has had its first turn.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 
-__all__ = ["AttemptObserver", "reached_provider", "unwatch", "watch_attempts", "watch_events"]
+from livekit import rtc
+
+from ..bugs import fault_of, never_raises, report_bug
+
+if TYPE_CHECKING:
+    from livekit.agents import stt
+
+    from .meter import Meter
+
+__all__ = [
+    "AttemptObserver",
+    "may_be_billed",
+    "reached_provider",
+    "unsent_seconds",
+    "unwatch",
+    "watch",
+]
 
 
 class AttemptObserver(Protocol):
-    """Who is told of the attempts of one stream."""
+    """Who is told of the attempts of one stream. A bug in it is reported, and harms nobody."""
 
     def attempt_began(self) -> None:
         """An attempt begins."""
@@ -25,48 +41,63 @@ class AttemptObserver(Protocol):
     def attempt_ended(self, error: BaseException | None) -> None:
         """The attempt is over, with ``error`` or well."""
 
+    def unwatched(self, fault: str) -> None:
+        """The stream cannot be watched: it is not known how many attempts there are."""
 
-def watch_attempts(stream: Any, observer: AttemptObserver) -> None:
-    """Tell ``observer`` of each attempt of ``stream``.
+
+def watch(
+    stream: Any, observer: AttemptObserver, events: Callable[[Any], None] | None = None
+) -> None:
+    """Tell ``observer`` of each attempt of ``stream``, and ``events`` of each of its events.
 
     Args:
         stream: A LiveKit ``RecognizeStream``, ``LLMStream``, ``ChunkedStream`` or
             ``SynthesizeStream`` made in this very turn of the event loop.
-        observer: Must not raise.
+        observer: Is told of attempts.
+        events: Is told of each event when the plugin produces it. Counting what is read would
+            miss what had come in but was not read yet when a stream is closed early, and the
+            provider bills that too.
     """
+    try:
+        _watch_attempts(stream, observer)
+        if events is not None:
+            _watch_events(stream, events)
+    except Exception as e:
+        report_bug("watch a request", e)
+        never_raises("meter an attempt", None)(observer.unwatched)(fault_of(e))
+
+
+def _watch_attempts(stream: Any, observer: AttemptObserver) -> None:
     run: Callable[..., Awaitable[None]] = stream._run
+    began = never_raises("meter an attempt", None)(observer.attempt_began)
+    ended = never_raises("meter an attempt", None)(observer.attempt_ended)
 
     async def attempt(*args: Any) -> None:
-        observer.attempt_began()
+        began()
         try:
             await run(*args)
         except BaseException as e:
-            observer.attempt_ended(e)
+            ended(e)
             raise
-        observer.attempt_ended(None)
+        ended(None)
 
     stream._run = attempt
 
 
-def watch_events(stream: Any, observer: Callable[[Any], None]) -> None:
-    """Tell ``observer`` of each event of ``stream`` when the plugin produces it.
-
-    Counting what is read would miss what had come in but was not read yet when a stream is closed
-    early, and the provider bills that too.
-
-    Args:
-        stream: A LiveKit stream made in this very turn of the event loop.
-        observer: Must not raise.
-    """
+def _watch_events(stream: Any, observer: Callable[[Any], None]) -> None:
     send = stream._event_ch.send_nowait
 
     def observed(event: Any) -> None:
         send(event)
-        observer(event)
+        try:
+            observer(event)
+        except Exception as e:
+            report_bug("meter what a provider has sent", e)
 
     stream._event_ch.send_nowait = observed
 
 
+@never_raises("let go of a stream", None)
 def unwatch(stream: Any) -> None:
     """Take the observers off a stream that is over.
 
@@ -112,3 +143,22 @@ def reached_provider(error: BaseException | None) -> bool:
             return False
         error = error.__cause__ or error.__context__
     return True
+
+
+def may_be_billed(meter: Meter, error: BaseException | None) -> bool:
+    """As `reached_provider`; true when that cannot be found out, and then the row says so."""
+    try:
+        return reached_provider(error)
+    except Exception as e:
+        report_bug("find out whether an attempt is billed", e)
+        meter.fault = fault_of(e)
+        return True
+
+
+def unsent_seconds(stream: stt.RecognizeStream) -> float:
+    """Seconds of audio that wait in a stream's queue: not sent, so not billed."""
+    queue = stream._input_ch._queue
+    try:
+        return sum(item.duration for item in list(queue) if isinstance(item, rtc.AudioFrame))
+    except RuntimeError:  # the loop has changed it meanwhile; the next reading will do
+        return 0.0

@@ -11,10 +11,10 @@ import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from ..log import logger
+from ..bugs import fault_of, report_bug
 from .estimates import Prompt, estimate_text_tokens
 from .usage import Modality, Quantities, Status
 
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompletionMeter",
+    "LostMeter",
     "Meter",
     "RefusedMeter",
     "Request",
     "SpeechMeter",
     "TranscriptionMeter",
+    "begin_meter",
 ]
 
 P = ParamSpec("P")
@@ -53,6 +55,7 @@ class Request:
         room: Name of the LiveKit room, or None outside a job.
         job_id: Id of the LiveKit job, or None outside a job.
         speech_id: LiveKit's name for the turn, where it gives one.
+        fault: A failure of the metering itself before there was a meter, if there was one.
     """
 
     request_id: str
@@ -66,27 +69,21 @@ class Request:
     room: str | None = None
     job_id: str | None = None
     speech_id: str | None = None
+    fault: str | None = None
 
 
 def _never_raises(
     method: Callable[Concatenate[S, P], None],
 ) -> Callable[Concatenate[S, P], None]:
-    """Keep a fault of a meter away from the call: log it once per method, mark the row."""
-    reported = False
+    """Keep a fault of a meter away from the call: report it, mark the row."""
 
     @functools.wraps(method)
     def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
-        nonlocal reported
         try:
             method(self, *args, **kwargs)
         except Exception as e:
-            self.fault = f"metering failed: {type(e).__name__}: {e}"
-            if not reported:
-                reported = True
-                logger.exception(
-                    "VoiceGateway could not meter a request; the call goes on, and the row is "
-                    "marked. Please report this with the traceback."
-                )
+            self.fault = fault_of(e)
+            report_bug("meter a request", e)
 
     return cast("Callable[Concatenate[S, P], None]", guarded)
 
@@ -139,7 +136,7 @@ class Meter(ABC):
         self.duration_ms: float | None = None
         self.status: Status = "open"
         self.error: str | None = None
-        self.fault: str | None = None
+        self.fault: str | None = request.fault
         self.hold: Hold | None = None
         self.span: RequestSpan | None = None
         self.ttfb_ms: float | None = None
@@ -151,12 +148,12 @@ class Meter(ABC):
             return self.duration_ms
         return (self._monotonic() - self._t0) * 1000
 
+    @_never_raises
     def first_result(self) -> None:
         """Note the time of the first token, audio or transcript."""
         if self.ttfb_ms is None:
             self.ttfb_ms = (self._monotonic() - self._t0) * 1000
 
-    @_never_raises
     def close(self, status: Status, error: BaseException | None = None) -> None:
         """End the row. The first call counts; later ones do nothing.
 
@@ -164,13 +161,16 @@ class Meter(ABC):
             status: How the request ended.
             error: What it failed with.
         """
-        if self.status != "open":
-            return
+        if self.status == "open":
+            self._end(error)
+            self.status = status  # last: the recorder's thread takes it for "no more will come"
+
+    @_never_raises
+    def _end(self, error: BaseException | None) -> None:
         self.ended_at = self._clock()
         self.duration_ms = (self._monotonic() - self._t0) * 1000
         if error is not None:
             self.error = describe_error(error)
-        self.status = status  # last: the recorder's thread takes it for "nothing more will come"
 
     @abstractmethod
     def measure(self) -> tuple[Quantities, bool]:
@@ -178,6 +178,49 @@ class Meter(ABC):
 
         Called on the recorder's thread, also while the request runs.
         """
+
+
+class LostMeter(Meter):
+    """Stands in for a meter that could not be made: its row says that nobody knows what was used.
+
+    Takes whatever another meter is told, and keeps nothing of it.
+    """
+
+    def __init__(self, request: Request, error: BaseException) -> None:
+        # not the base's: that may be what fails
+        self.request = replace(request, fault=fault_of(error))
+        self._clock, self._monotonic = time.time, time.perf_counter
+        self.started_at, self._t0 = time.time(), time.perf_counter()
+        self.ended_at = self.duration_ms = self.ttfb_ms = None
+        self.error = self.hold = self.span = None
+        self.fault = fault_of(error)
+        self.status = "open"
+
+    def measure(self) -> tuple[Quantities, bool]:
+        return Quantities(), True
+
+    def _ignore(self, *args: object) -> None:
+        """What the other meters are told."""
+
+    push = audio = chunk = connected = disconnected = settle = report_tokens = _ignore
+    sent = keyterms = False
+    characters = audio_seconds = 0
+    pieces: tuple[str, ...] = ()
+    unsent_seconds = usage = None
+
+
+def begin_meter(make: Callable[[], S], request: Request) -> S:
+    """Make the meter of a request; one that counts nothing when that fails.
+
+    Args:
+        make: Makes the meter.
+        request: What its row is about.
+    """
+    try:
+        return make()
+    except Exception as e:
+        report_bug("begin to meter a request", e)
+        return cast("S", LostMeter(request, e))
 
 
 class RefusedMeter(Meter):
@@ -228,6 +271,13 @@ class TranscriptionMeter(Meter):
         if self._connected_at is not None:
             self._connected_seconds += self._monotonic() - self._connected_at
             self._connected_at = None
+
+    @_never_raises
+    def settle(self) -> None:
+        """Nothing more will be sent: take off the audio that never was."""
+        unsent_seconds, self.unsent_seconds = self.unsent_seconds, None
+        if unsent_seconds is not None:
+            self.audio_seconds -= unsent_seconds()
 
     @_never_raises
     def report_tokens(self, input_tokens: int, output_tokens: int) -> None:

@@ -84,4 +84,4 @@ async def test_a_fallback_that_fails_leaves_the_stream_as_it_was_and_metered(
     assert heard.text == WORDS
     assert [row["model"] for row in rows] == ["nova-3"]
     assert rows[0]["audio_seconds"] == pytest.approx(pushed, abs=0.1)
-    assert "could not ask a budget; the stream goes on" in caplog.text
+    assert "could not change over to another model; the call goes on" in caplog.text
