@@ -17,6 +17,7 @@ from typing import Final
 
 from ..errors import LedgerError
 from .queries import Migration, load_migrations, load_queries
+from .sqlite_files import folder_lock, leave_behind
 
 __all__ = ["create", "empty_script", "is_current"]
 
@@ -37,10 +38,7 @@ def create(path: Path, *, wait: float, migrations: Sequence[Migration] | None = 
         sqlite3.Error, OSError: It cannot be opened or written.
     """
     known = load_migrations("sqlite") if migrations is None else migrations
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        # before SQLite opens it: -wal and -shm get the permissions of the file
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    _make_file(path, wait)
     sql = load_queries("sqlite")
     connection = sqlite3.connect(path, timeout=wait, isolation_level=None)
     try:
@@ -60,6 +58,17 @@ def create(path: Path, *, wait: float, migrations: Sequence[Migration] | None = 
             raise
     finally:
         connection.close()
+
+
+def _make_file(path: Path, wait: float) -> None:
+    if os.path.lexists(path):
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with folder_lock(path, wait), contextlib.suppress(FileExistsError):
+        if not os.path.lexists(path):
+            leave_behind(path)
+        # before SQLite opens it: -wal and -shm get the permissions of the file
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def is_current(

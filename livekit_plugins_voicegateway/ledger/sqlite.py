@@ -8,8 +8,6 @@ does, and triggers keep the totals inside it.
 from __future__ import annotations
 
 import asyncio
-import os
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
@@ -20,15 +18,13 @@ from ..errors import LedgerError
 from ..metering.usage import UsageRow
 from ..times import to_iso
 from .base import Grant
-from .migrate import create, empty_script, is_current
-from .queries import Value, load_queries
+from .queries import Value
 from .row_codec import encode_rows
 from .sql_monitoring import SqlMonitoring
 from .sql_overview import SqlWatching
 from .sql_passages import SqlPassages
 from .sql_reading import SqlReading
-from .sqlite_connection import SqliteConnection
-from .sqlite_errors import explain
+from .sqlite_link import SqliteLink
 from .sqlite_projects import SqliteManagedProjects
 
 __all__ = ["SqliteLedger"]
@@ -73,35 +69,13 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
         self.read_only = read_only
         self._clock = clock
         self._wait = busy_timeout
-        self._connection: SqliteConnection | None = None
-        self._leases: SqliteConnection | None = None
-        self._pid = 0
-        self._until: Path | None = None
+        self._link = SqliteLink(self.path, read_only=read_only, wait=busy_timeout)
 
     async def open(self) -> None:
-        if self._connection is not None:
-            return
-        self._pid = os.getpid()
-        try:
-            if self.read_only:
-                self._connection = await self._open_for_reading()
-            else:
-                await self._create()
-                self._connection = await self._connect("settle")
-                self._leases = await self._connect("settle_leases", eager=True)
-        except BaseException as e:
-            await self.close()
-            if isinstance(e, (sqlite3.Error, OSError)):
-                raise explain(self.path, e, self._wait) from e
-            raise
+        await self._link.open()
 
     async def close(self) -> None:
-        connections = [self._leases, self._connection]
-        self._leases = self._connection = None
-        if self._pid == os.getpid():
-            for connection in connections:
-                if connection is not None:
-                    await connection.close()
+        await self._link.close()
 
     async def write(self, rows: Sequence[UsageRow]) -> None:
         if not rows:
@@ -186,9 +160,8 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
 
     async def renew_leases(self, owner: str, expires_at: float) -> Collection[tuple[str, str]]:
         self._check_writable()
-        renewed = await self._opened(self._leases).fetch(
-            "renew_leases", {"owner": owner, "expires_at": expires_at, "now": self._clock()}
-        )
+        what: dict[str, Value] = {"owner": owner, "expires_at": expires_at, "now": self._clock()}
+        renewed = await self._link.on_leases(lambda leases: leases.fetch("renew_leases", what))
         await self.delete_dead_leases("")
         return {(project, day) for project, day in renewed}
 
@@ -199,102 +172,39 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
 
     async def version(self) -> int:
         ((version,),) = await self._fetch("data_version")
-        return int(version)
+        return (self._link.generation << 32) + int(version)
 
     async def _budget_status(
         self, project: str, day: str, owner: str | None
     ) -> tuple[int, int, int]:
         """What is settled, what is leased, and what ``owner`` holds, below 0 if it overspent."""
-        # not behind rows that wait for a lock; where nothing is written there is no such connection
-        connection = self._opened(self._connection if self.read_only else self._leases)
-        ((settled, leased, held),) = await connection.fetch(
-            "budget_status", {"project": project, "day": day, "owner": owner, "now": self._clock()}
+        what: dict[str, Value] = {
+            "project": project,
+            "day": day,
+            "owner": owner,
+            "now": self._clock(),
+        }
+        ((settled, leased, held),) = await self._link.on_leases(
+            lambda leases: leases.fetch("budget_status", what)
         )
         return settled, leased, held
-
-    async def _create(self) -> None:
-        if self.path.exists() and not os.access(self.path, os.W_OK) and not self.path.is_dir():
-            raise LedgerError(
-                f"the ledger {self.path} cannot be used: it is read-only for this user; make the "
-                "file and its folder writable"
-            )
-        await asyncio.to_thread(create, self.path, wait=self._wait)
-
-    async def _connect(self, settings: str, *, eager: bool = False) -> SqliteConnection:
-        return await SqliteConnection.connect(
-            self.path,
-            f"{self.path.as_uri()}?mode=rw",
-            load_queries("sqlite")[settings],
-            wait=self._wait,
-            eager=eager,
-        )
-
-    async def _open_for_reading(self) -> SqliteConnection:
-        self._until = None
-        if not self.path.exists():
-            self._until = self.path
-            return await SqliteConnection.connect(
-                self.path, ":memory:", empty_script(), wait=self._wait
-            )
-        uri = f"{self.path.as_uri()}?mode=ro"
-        wal = Path(f"{self.path}-wal")
-        if not os.access(self.path.parent, os.W_OK) and not wal.exists():
-            # nobody writes it now, and the files that readers share could not be made
-            uri += "&immutable=1"
-            self._until = wal
-        if not await asyncio.to_thread(self._is_current, uri):
-            # made by an older version, or not finished by whoever made it
-            await asyncio.to_thread(create, self.path, wait=self._wait)
-        return await SqliteConnection.connect(self.path, uri, wait=self._wait)
-
-    def _is_current(self, uri: str) -> bool:
-        connection = sqlite3.connect(uri, timeout=self._wait, isolation_level=None, uri=True)
-        try:
-            return is_current(connection, self.path)
-        finally:
-            connection.close()
 
     async def _fetch(
         self, query: str, parameters: Mapping[str, Value] | None = None
     ) -> list[tuple[Any, ...]]:
-        if self._until is not None and self._until.exists():
-            await self._open_again()
-        return await self._opened(self._connection).fetch(query, parameters)
-
-    async def _open_again(self) -> None:
-        """Look at what is there now: at first there was no file, or nobody who wrote it."""
-        before, self._until = self._connection, None
-        try:
-            self._connection = await self._open_for_reading()
-        except (sqlite3.Error, OSError) as e:
-            self._until = self.path
-            raise explain(self.path, e, self._wait) from e
-        if before is not None:
-            await before.close()
+        return await self._link.on_rows(lambda rows: rows.fetch(query, parameters))
 
     async def _change(self, query: str, parameters: Mapping[str, Value]) -> int:
         self._check_writable()
-        return await self._opened(self._connection).change(query, parameters)
+        return await self._link.on_rows(lambda rows: rows.change(query, parameters), mend=True)
 
     async def _change_leases(self, query: str, parameters: Mapping[str, Value]) -> int:
         self._check_writable()
-        return await self._opened(self._leases).change(query, parameters)
+        return await self._link.on_leases(lambda leases: leases.change(query, parameters))
 
     def _check_writable(self) -> None:
         if self.read_only:
             raise LedgerError(f"the ledger {self.path} was opened for reading only")
-
-    def _opened(self, connection: SqliteConnection | None) -> SqliteConnection:
-        if connection is None:
-            raise LedgerError(
-                f"the ledger {self.path} is not open: `await ledger.open()`, or use "
-                "`async with ledger:`"
-            )
-        if self._pid != os.getpid():
-            raise LedgerError(
-                f"the ledger {self.path} was opened before this process was forked; open one here"
-            )
-        return connection
 
 
 def _next_day(day: str) -> str:

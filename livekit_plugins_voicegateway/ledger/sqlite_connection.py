@@ -1,6 +1,6 @@
 """A connection to a ledger's file: queries by name, faults in plain words, a thread of its own.
 
-`SqliteLedger` has one for rows and reports, and an eager one for leases, which calls may be waiting
+`SqliteLink` has one for rows and reports, and an eager one for leases, which calls may be waiting
 for.
 """
 
@@ -10,15 +10,17 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
 
+from ..errors import LedgerError
 from .queries import Value, load_queries
-from .sqlite_errors import explain
+from .sqlite_errors import FileMoved, explain
+from .sqlite_files import Files, Watch, look, put_in_place
 
 __all__ = ["SqliteConnection"]
 
@@ -34,59 +36,70 @@ _LONGEST_PAUSE: Final = 0.01
 class SqliteConnection:
     """An open connection, made by `connect`. Belongs to the event loop that made it.
 
+    Each statement is between two looks at the files: what was done in a file that is not at the
+    ledger's path any more is not done.
+
     Args:
-        path: The ledger's file, for messages.
+        path: The ledger's file.
         connection: What is behind it.
+        watch: Looks at the files.
         wait: Seconds to wait for other processes' locks.
         eager: See `connect`.
     """
 
     def __init__(
-        self, path: Path, connection: aiosqlite.Connection, *, wait: float, eager: bool
+        self,
+        path: Path,
+        connection: aiosqlite.Connection,
+        watch: Watch,
+        *,
+        wait: float,
+        eager: bool,
     ) -> None:
         self._path = path
         self._connection = connection
+        self._watch = watch
         self._wait = wait
         self._eager = eager
+        self._closed = False
         self._sql = load_queries("sqlite")
 
     @classmethod
     async def connect(
-        cls,
-        path: Path,
-        database: str,
-        script: str | None = None,
-        *,
-        wait: float,
-        eager: bool = False,
+        cls, path: Path, database: str, script: str, *, wait: float, eager: bool = False
     ) -> Self:
         """Open a connection.
 
         Args:
-            path: The ledger's file, for messages.
-            database: SQLite's name for it, a URI.
-            script: Statements to run first.
+            path: The ledger's file.
+            database: SQLite's name for it, a URI; or another database, as long as there is none.
+            script: Statements to run first; one of them reads.
             wait: Seconds to wait for other processes' locks.
             eager: Try every other millisecond to get a lock. SQLite itself sleeps longer and
                 longer, up to 100 ms, and meanwhile others come and take it.
 
         Raises:
             sqlite3.Error: It cannot be opened, or the script fails.
+            FileMoved: The file was replaced meanwhile.
         """
-        connecting = aiosqlite.connect(
-            database, timeout=0 if eager else wait, isolation_level=None, uri=True
-        )
+        before = look(str(path))
+        connecting = aiosqlite.connect(database, timeout=wait, isolation_level=None, uri=True)
         # a process that ends without closing its ledger must end all the same; what is committed
         # is safe (aiosqlite/core.py: the thread is no daemon, and waits for work for ever)
         connecting._thread.daemon = True
         connection = await connecting
-        if script is not None:
-            try:
-                await connection.executescript(script)
-            except BaseException:
-                await connection.close()
-                raise
-        return cls(path, connection, wait=wait, eager=eager)
+        try:
+            await connection.executescript(script)
+            watch = Watch(path, before)
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(path, connection, watch, wait=wait, eager=eager)
+
+    @property
+    def files(self) -> Files:
+        """What it has open."""
+        return self._watch.files
 
     async def fetch(
         self, query: str, parameters: Mapping[str, Value] | None = None
@@ -100,12 +113,11 @@ class SqliteConnection:
         Raises:
             LedgerError: The database failed; says why.
         """
+        sql, values = self._sql[query], _storable(parameters or {})
 
-        async def ask() -> list[tuple[Any, ...]]:
-            found = await self._connection.execute_fetchall(self._sql[query], values)
-            return [tuple(line) for line in found]
+        def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            return connection.execute(sql, values).fetchall()
 
-        values = _storable(parameters or {})
         return await self._with_lock(ask)
 
     async def change(self, query: str, parameters: Mapping[str, Value]) -> int:
@@ -114,13 +126,25 @@ class SqliteConnection:
         Raises:
             LedgerError: The database failed; says why.
         """
+        sql, values = self._sql[query], _storable(parameters)
 
-        async def write() -> int:
-            async with self._connection.execute(self._sql[query], values) as cursor:
-                return cursor.rowcount
+        def write(connection: sqlite3.Connection) -> int:
+            return connection.execute(sql, values).rowcount
 
-        values = _storable(parameters)
         return await self._with_lock(write)
+
+    async def put_in_place(self) -> bool:
+        """Write the ledger anew, whose -wal or -shm was deleted; see `sqlite_files.put_in_place`.
+
+        Raises:
+            LedgerError: That failed; says why.
+        """
+        files = self._watch.files
+
+        def put(connection: sqlite3.Connection) -> bool:
+            return put_in_place(self._path, connection, files, wait=self._wait)
+
+        return await self._explained(put)
 
     async def close(self) -> None:
         """Finish what is under way and disconnect.
@@ -128,26 +152,51 @@ class SqliteConnection:
         Raises:
             LedgerError: The database failed; says why.
         """
+        self._closed = True
         try:
             await self._connection.close()
         except sqlite3.Error as e:
             raise explain(self._path, e, self._wait) from e
+        finally:
+            self._watch.end()
 
-    async def _with_lock(self, statement: Callable[[], Awaitable[T]]) -> T:
+    async def _with_lock(self, statement: Callable[[sqlite3.Connection], T]) -> T:
+        def watched(connection: sqlite3.Connection) -> T:
+            if self._watch.check():
+                # by another process, or by somebody who damages it, which what is in memory hides
+                connection.execute(self._sql["forget_pages"])
+            result = statement(connection)
+            self._watch.check()
+            return result
+
         deadline = time.monotonic() + self._wait
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await statement()
-            except sqlite3.Error as e:
+                return await self._explained(watched)
+            except LedgerError as e:
                 if not self._eager or not _is_busy(e) or time.monotonic() >= deadline:
-                    raise explain(self._path, e, self._wait) from e
+                    raise
             await asyncio.sleep(pause)
             pause = min(pause * 1.25, _LONGEST_PAUSE)
 
+    async def _explained(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            return work(self._connection._conn)
 
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        try:
+            result: T = await self._connection._execute(run)  # type: ignore[no-untyped-call]
+        except (sqlite3.Error, OSError, ValueError) as e:
+            if self._closed:  # by another task, which has found that the file has moved
+                raise FileMoved(self._path, self.files, look(str(self._path))) from None
+            if isinstance(e, ValueError):
+                raise
+            raise explain(self._path, e, self._wait) from e
+        return result
+
+
+def _is_busy(error: LedgerError) -> bool:
+    return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _storable(parameters: Mapping[str, Value]) -> dict[str, str | int | float | None]:

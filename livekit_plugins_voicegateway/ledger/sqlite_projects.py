@@ -16,7 +16,8 @@ from pathlib import Path
 from .projects import ManagedRow, ProjectChange
 from .queries import load_queries
 from .sql_projects import SqlManagedProjects
-from .sqlite_errors import explain
+from .sqlite_errors import FileMoved, explain
+from .sqlite_files import look
 
 __all__ = ["SqliteManagedProjects"]
 
@@ -35,12 +36,16 @@ class SqliteManagedProjects(SqlManagedProjects):
         self, row: ManagedRow | None, change: ProjectChange, *, version: int
     ) -> bool:
         self._check_writable()
-        try:
-            return await asyncio.to_thread(
-                _write, self.path, row, change, version=version, wait=self._wait
-            )
-        except sqlite3.Error as e:
-            raise explain(self.path, e, self._wait) from e
+        while await self.projects_version() == version:  # which notices that the file has moved
+            try:
+                return await asyncio.to_thread(
+                    _write, self.path, row, change, version=version, wait=self._wait
+                )
+            except FileMoved:
+                continue
+            except sqlite3.Error as e:
+                raise explain(self.path, e, self._wait) from e
+        return False
 
 
 def _write(
@@ -48,6 +53,7 @@ def _write(
 ) -> bool:
     sql = load_queries("sqlite")
     uri = f"{path.as_uri()}?mode=rw"
+    before = look(str(path))
     with closing(sqlite3.connect(uri, timeout=wait, isolation_level=None, uri=True)) as connection:
         connection.executescript(sql["settle"])
         connection.execute(sql["begin"])
@@ -65,4 +71,7 @@ def _write(
         except BaseException:
             connection.rollback()
             raise
+        after = look(str(path))
+        if after.main != before.main:
+            raise FileMoved(path, before, after)
     return True

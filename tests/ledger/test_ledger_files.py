@@ -30,7 +30,7 @@ def shared_folder() -> Iterator[Path]:
 
 async def pragma(ledger: SqliteLedger, setting: str) -> object:
     """What only the ledger's own connection can be asked."""
-    ((value,),) = await ledger._connection._connection.execute_fetchall(f"PRAGMA {setting}")
+    ((value,),) = await ledger._link._rows._connection.execute_fetchall(f"PRAGMA {setting}")
     return value
 
 
@@ -163,22 +163,6 @@ async def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
         with pytest.raises(LedgerError, match="it is not a SQLite database; move it aside"):
             await SqliteLedger(path, read_only=read_only).open()
     assert path.read_text().startswith("Dear diary")
-
-
-async def test_a_damaged_file_is_reported_and_loses_nothing_more(path: Path) -> None:
-    async with SqliteLedger(path) as ledger:
-        for _ in range(20):
-            await ledger.write([usage_row() for _ in range(100)])
-    data = bytearray(path.read_bytes())
-    for page in range(40, len(data) // 4096):  # behind the schema
-        data[page * 4096 : page * 4096 + 2048] = b"\xff" * 2048
-    path.write_bytes(data)
-
-    async with SqliteLedger(path) as ledger:
-        with pytest.raises(LedgerError, match=r"it is damaged; copy it, move it aside and recover"):
-            await ledger.check_totals()
-        with pytest.raises(LedgerError, match="it is damaged"):
-            await ledger.write([usage_row() for _ in range(100)])
 
 
 async def test_a_locked_file_is_waited_for_and_then_named(path: Path) -> None:

@@ -7,15 +7,32 @@ PRAGMA journal_mode = WAL;
 -- settle --
 -- FULL: what is committed has reached the disk. The cache (16 MB) keeps the growing ends of the
 -- indexes in memory; the limit (64 MB) gives back what a long reader has made the WAL grow to.
+-- Whoever has read once has opened -wal and -shm, and keeps them.
 PRAGMA synchronous = FULL;
 PRAGMA cache_size = -16000;
 PRAGMA journal_size_limit = 67108864;
+SELECT 1 FROM sqlite_master LIMIT 1;
 
 -- settle_leases --
 -- NORMAL: a lease need not outlive the machine, as no process that holds one does. Nobody waits for
 -- the disk with the write lock in hand, and what is written next with FULL takes it along.
+-- busy_timeout last: from here on this connection tries again by itself.
 PRAGMA synchronous = NORMAL;
 PRAGMA journal_size_limit = 67108864;
+SELECT 1 FROM sqlite_master LIMIT 1;
+PRAGMA busy_timeout = 0;
+
+-- settle_reading --
+-- Whoever has read once has opened -wal and -shm, and keeps them.
+SELECT 1 FROM sqlite_master LIMIT 1;
+
+-- forget_pages --
+-- Lets go of the pages in memory: what is in the file is read again.
+PRAGMA shrink_memory;
+
+-- find_damage --
+-- Looks for damage: "ok", or the first thing that is wrong with the file.
+PRAGMA integrity_check(1);
 
 -- begin --
 -- Takes the write lock, waiting for whoever holds it.
