@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from livekit.agents import stt, utils
 from support.gateways import gateway_on, usage_rows
+from support.machine import PATIENCE
 from support.traces import Trace, chat, speak, transcribe
 from support.usage_rows import start_process, usage_row
 from support.webhooks import Received, Receiver
@@ -172,7 +173,7 @@ async def test_without_a_webhook_no_alert_is_kept(tmp_path: Path) -> None:
     async with utils.http_context.open(), Sandbox() as sandbox:
         async with gateway_on(sandbox, tmp_path, FREE) as gateway:
             await once("llm", "openai/gpt-99")
-            await gateway.flush(10)
+            await gateway.flush(PATIENCE)
     async with SqliteLedger(tmp_path / "voicegw.db") as ledger:
         assert await ledger.next_alert() is None
 
@@ -191,7 +192,7 @@ async def test_many_workers_that_see_a_spent_budget_tell_it_once(
         messages = await asyncio.to_thread(receiver.wait_for, 2)
         os.close(ending)
         for process, results in processes:
-            assert await asyncio.to_thread(results.poll, 30)
+            assert await asyncio.to_thread(results.poll, PATIENCE)
             assert results.recv() is True
             process.join()
         os.close(ended)

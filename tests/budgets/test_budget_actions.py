@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from livekit.agents import APIStatusError, llm, utils
 from support.gateways import gateway_on, usage_rows
+from support.machine import PATIENCE
 from support.traces import PATIENT, chat, frames, speak, transcribe
 
 from livekit_plugins_voicegateway import inference
@@ -245,7 +246,7 @@ async def test_a_spent_budget_speaks_with_another_voice_at_the_next_synthesis(
             for _ in range(3):
                 trace = await speak(model)
                 assert trace.raised is None
-                await gateway.flush(5)
+                assert await gateway.flush(PATIENCE)
                 models.append(model.metrics_metadata["model_name"])
             await model.aclose()
     assert models[0] == "sonic-3"

@@ -20,6 +20,7 @@ from one_ledger import (
     project,
 )
 from support.gateways import gateway_on
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.budgets import IDLE_SECONDS, Answer, Budget
 from livekit_plugins_voicegateway.leases import RENEW_SECONDS
@@ -33,7 +34,7 @@ async def answered(budget: Budget) -> None:
     """Wait until the ledger has answered."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
     budget.on_answer(lambda: loop.call_soon_threadsafe(event.set))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         await event.wait()
 
 
@@ -181,7 +182,7 @@ async def test_who_waits_for_the_ledger_does_not_wait_for_the_recorder(tmp_path:
 
             def keep_busy() -> None:
                 busy.set()
-                done.wait(60)
+                done.wait(PATIENCE)
 
             # rows that wait for a lock, or a price that is being looked up
             gateway.recorder.submit(keep_busy)

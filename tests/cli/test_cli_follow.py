@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.command_line import COMMAND, Book, Run, reported
+from support.machine import PATIENCE
 
 
 class Following:
@@ -40,7 +41,7 @@ class Following:
     def end(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
         """Tell it to end; its status, and what it has still written."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE)
         # click puts the prompt of the shell on a line of its own
         return self.process.returncode, out, err.removesuffix("\n")
 
@@ -177,7 +178,7 @@ def test_it_ends_when_its_reader_has_gone_although_nothing_comes(
     assert following.process.stdout is not None
     assert following.process.stderr is not None
     following.process.stdout.close()
-    assert following.process.wait(60) == 0
+    assert following.process.wait(PATIENCE) == 0
     assert following.process.stderr.read() == ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
-from support.machine import without_browser
+from support.machine import PATIENCE, without_browser
 
 PHONE = 375
 DESKTOP = 1280
@@ -57,7 +57,7 @@ class Look:
             **how,
         )
         self._contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(1000 * PATIENCE)
         context.add_init_script(_WATCH)
         page = context.new_page()
         page.on("console", lambda said: is_complaint(said) and self._complain(said.text))

@@ -13,6 +13,7 @@ from dashboard_browser import find_chromium
 from playwright.async_api import Page, async_playwright
 from support.command_line import COMMAND
 from support.gateways import gateway_on, usage_rows
+from support.machine import PATIENCE
 from support.traces import chat
 from support.web_server import WebServer, plain_environment, web_server
 
@@ -27,7 +28,7 @@ async def page_of(server: WebServer) -> AsyncIterator[Page]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=arguments)
         page = await browser.new_page(base_url=server.url)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(1000 * PATIENCE)
         yield page
         await browser.close()
 
@@ -68,18 +69,16 @@ async def test_a_project_made_in_the_form_is_spent_on_and_its_bar_moves(tmp_path
                 model = inference.LLM("openai/gpt-4.1-mini", project="made-here")
                 assert (await chat(model)).raised is None
                 await model.aclose()
-                assert await gateway.flush(10)
+                assert await gateway.flush(PATIENCE)
 
-                await page.wait_for_function(
-                    "() => document.querySelector('progress').value > 0", timeout=15_000
-                )
+                await page.wait_for_function("() => document.querySelector('progress').value > 0")
                 cost = (await cost_of(gateway, "made-here")) / 1e9
                 assert float(await bar.get_attribute("value") or 0) == cost > 0
 
 
 async def until_known(gateway: Any, project: str) -> None:
     """Wait until a running worker has heard of a project."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while project not in gateway.config.projects:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

@@ -33,7 +33,7 @@ def test_a_new_request_appears_and_nothing_else_moves(look: Look, served: WebSer
     count = page.locator("tbody tr").count()
 
     use(served, project="staging", room="just-now")
-    page.get_by_role("link", name="just-now").wait_for(timeout=15_000)
+    page.get_by_role("link", name="just-now").wait_for()
 
     assert page.get_by_label("Room").input_value() == "half a wo"
     assert page.evaluate("document.activeElement.name") == "room"
@@ -48,7 +48,7 @@ def test_the_focus_stays_where_it_is(look: Look, served: WebServer) -> None:
     link.focus()
     room = link.inner_text()
     use(served, project="dev", room="a-later-call", cost_nanos=0)
-    page.get_by_role("link", name="a-later-call").wait_for(timeout=15_000)
+    page.get_by_role("link", name="a-later-call").wait_for()
     assert page.evaluate("document.activeElement.textContent") == room
 
 
@@ -67,7 +67,7 @@ def test_a_form_is_left_alone(look: Look, served: WebServer) -> None:
     page.wait_for_url("**/projects/typing")
     page.get_by_label("Description").fill("half a sen")
     use(served, project="typing", cost_nanos=3_000_000)
-    page.get_by_text("$0.003").first.wait_for(timeout=15_000)
+    page.get_by_text("$0.003").first.wait_for()
     ask_anew(page)
     assert page.get_by_label("Description").input_value() == "half a sen"
     assert page.evaluate("document.activeElement.name") == "description"
@@ -76,8 +76,8 @@ def test_a_form_is_left_alone(look: Look, served: WebServer) -> None:
 def test_a_page_says_when_it_is_not_up_to_date(look: Look) -> None:
     page = look.open("/")
     page.route("**/*", lambda route: route.abort())
-    page.get_by_text("Not up to date").wait_for(timeout=20_000)
+    page.get_by_text("Not up to date").wait_for()
     page.unroute("**/*")
-    page.get_by_text("Live", exact=True).wait_for(timeout=20_000)
+    page.get_by_text("Live", exact=True).wait_for()
     # that was our doing
     look.complaints.clear()

@@ -21,6 +21,8 @@ from support.web_server import web_server
 
 from livekit_plugins_voicegateway.demo.script import CONVERSATIONS
 
+pytestmark = pytest.mark.timeout(300)
+
 VOICEGW = str(Path(sys.executable).with_name("voicegw"))
 KEY_VARIABLES = ("API_KEY", "API_SECRET", "LIVEKIT", "VOICEGW")
 
@@ -63,7 +65,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         env=env,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     return Demo(finished, folder, env)
 

@@ -14,6 +14,8 @@ from support.machine import MODELS, without_models
 
 from livekit_plugins_voicegateway.demo.local_models import find_local_models
 
+pytestmark = pytest.mark.timeout(300)
+
 VOICEGW = str(Path(sys.executable).with_name("voicegw"))
 
 
@@ -28,7 +30,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         [VOICEGW, "demo", "--directory", str(folder), "--models", str(MODELS)],
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=280,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "where the money stopped" in finished.stdout
@@ -42,7 +44,6 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return logged
 
 
-@pytest.mark.timeout(200)
 def test_local_models_took_over_from_all_three_and_cost_nothing(
     rows: list[dict[str, Any]],
 ) -> None:
@@ -59,14 +60,12 @@ def test_local_models_took_over_from_all_three_and_cost_nothing(
     assert all(row["cost"] == 0 for row in local)
 
 
-@pytest.mark.timeout(200)
 def test_no_cloud_request_began_after_the_money_was_spent(rows: list[dict[str, Any]]) -> None:
     production = [row for row in rows if row["project"] == "production"]
     swapped = min(row["started_at"] for row in production if row["provider"] == "local")
     assert all(row["started_at"] < swapped for row in production if row["cost"])
 
 
-@pytest.mark.timeout(200)
 def test_development_used_local_models_only_on_a_budget_of_nothing(
     rows: list[dict[str, Any]],
 ) -> None:

@@ -100,7 +100,7 @@ async def listening() -> AsyncIterator[tuple[str, asyncio.Future[ConsoleLine]]]:
     try:
         yield f"{host}:{port}", line
     finally:
-        if line.done():
+        if line.done() and not line.cancelled():  # it is cancelled when nobody waits any more
             await line.result().aclose()
         server.close()
         await server.wait_closed()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.ledger import make_ledger
 from livekit_plugins_voicegateway.ledger.base import RowFilter
@@ -20,9 +21,6 @@ from livekit_plugins_voicegateway.sandbox import Sandbox
 
 WORKERS = Path(__file__).parents[2] / "examples" / "workers"
 T = TypeVar("T")
-
-PATIENCE = 60.0
-"""Seconds that a worker may take for the next thing it does, on a busy machine."""
 
 CLOUD_NAMES = ("single_project.py", "project_per_room.py")
 NAMES = (*CLOUD_NAMES, "local_only.py")

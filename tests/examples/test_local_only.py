@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from console_line import listening
 from example_workers import WORKERS, Desk
-from support.machine import MODELS, without_models
+from support.machine import MODELS, PATIENCE, without_models
 
 from livekit_plugins_voicegateway import demo
 from livekit_plugins_voicegateway.config import load_config
@@ -80,7 +80,7 @@ def test_prewarm_loads_whisper_and_kokoro_before_there_is_a_call(
         worker.server.setup_fnc(None)
         loaded: set[str] = set()
         while loaded != {"local/whisper-base", "local/kokoro"}:
-            message = messages.get(timeout=60).getMessage()
+            message = messages.get(timeout=PATIENCE).getMessage()
             assert "cannot take over" not in message
             if " loaded in " in message:
                 loaded.add(message.partition(" ")[0])

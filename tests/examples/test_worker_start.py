@@ -41,7 +41,8 @@ async def livekit_server() -> AsyncIterator[
                 if said.HasField("register"):
                     answer = agent.RegisterWorkerResponse(worker_id="AW_1")
                     await ws.send_bytes(agent.ServerMessage(register=answer).SerializeToString())
-                    registered.set_result(said.register)
+                    if not registered.done():  # it registers again when it was too slow to answer
+                        registered.set_result(said.register)
         return ws
 
     app = web.Application()

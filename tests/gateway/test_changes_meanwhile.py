@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.gateways import gateway_on
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway import inference
 from livekit_plugins_voicegateway.gateway import Gateway
@@ -85,7 +86,7 @@ async def test_a_fallback_that_many_requests_need_at_once_is_made_once(
         make, begun, all_begun, made = gateway.fallback, [], threading.Event(), []
 
         def slow(*what: Any) -> Any:
-            assert all_begun.wait(5)
+            assert all_begun.wait(PATIENCE)
             made.append(make(*what))
             return made[-1]
 

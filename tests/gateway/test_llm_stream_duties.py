@@ -13,6 +13,7 @@ from aiohttp import web
 from livekit.agents import AgentSession, APIConnectOptions, APIError, llm, utils
 from plugin_pairs import direct, plugin, through
 from support.gateways import gateway_on, usage_rows
+from support.machine import PATIENCE
 from support.traces import PATIENT
 
 from livekit_plugins_voicegateway import inference
@@ -130,7 +131,7 @@ async def test_livekits_own_fallback_adapter_decides_on_a_retry_after_the_first_
 async def test_an_answer_that_fails_is_asked_for_as_often_as_the_call_says(
     retries: int, tmp_path: Path
 ) -> None:
-    options = APIConnectOptions(max_retry=retries, retry_interval=0.01, timeout=5.0)
+    options = APIConnectOptions(max_retry=retries, retry_interval=0.01, timeout=PATIENCE)
     async with running(tmp_path) as (sandbox, _), through("llm") as model:
         sandbox.openai.faults.append(Fault.status(500), times=None)
         errors: list[Any] = []
@@ -169,13 +170,13 @@ async def test_a_session_opens_the_connection_when_it_is_made(tmp_path: Path) ->
             llm=model, vad=None, turn_handling={"turn_detection": None}
         )
         assert session.llm is model
-        assert await asyncio.wait_for(asked.get(), 10) == "GET /v1/models"
+        assert await asyncio.wait_for(asked.get(), PATIENCE) == "GET /v1/models"
         model.prewarm(loop=asyncio.get_running_loop())
         await plugin(model)._prewarm_task
         assert asked.empty()  # once is enough
         await session.aclose()
         await model.aclose()
-        assert await gateway.flush(10)
+        assert await gateway.flush(PATIENCE)
     assert not (tmp_path / "voicegw.db").exists()  # nothing was used
 
 

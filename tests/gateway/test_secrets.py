@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from livekit.agents import APIConnectOptions, llm, utils
 from support.gateways import SPEECH
+from support.machine import PATIENCE
 from support.traces import chat, recognize, speak, transcribe
 
 from livekit_plugins_voicegateway import inference
@@ -172,7 +173,7 @@ async def test_no_key_is_in_logs_errors_or_the_ledger(
                 provider.faults.append(faults[fault], times=None)
         made = models(project)
         traces = [trace for model in made.values() for trace in await use(model)]
-        assert await gateway.flush(10)
+        assert await gateway.flush(PATIENCE)
         for model in made.values():
             await model.aclose()
         received = {
@@ -267,6 +268,6 @@ async def test_no_key_is_in_what_a_wrong_address_leads_to(
             await made.aclose()
             assert all(trace.raised for trace in traces)
             assert MARK not in repr([(trace.errors, trace.raised) for trace in traces])
-        assert await gateway.flush(10)
+        assert await gateway.flush(PATIENCE)
         assert MARK.encode() not in stored(tmp_path)
     assert MARK not in caplog.text

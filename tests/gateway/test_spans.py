@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from plugin_pairs import direct, through
 from support.gateways import gateway_on
+from support.machine import PATIENCE
 from support.traces import Trace, chat, speak
 
 from livekit_plugins_voicegateway.sandbox import Fault, Sandbox
@@ -81,7 +82,7 @@ async def traced(
             async with model:
                 with telemetry.tracer.start_as_current_span("caller"):
                     await case.use(model)
-            assert await gateway.flush(10)  # our span ends when its cost is known
+            assert await gateway.flush(PATIENCE)  # our span ends when its cost is known
             told.append(list(exporter.get_finished_spans()))
     return told[0], told[1]
 

@@ -12,6 +12,7 @@ import pytest
 from livekit.agents import llm
 from livekit.agents.utils import http_context
 from support.gateways import gateway_on
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway import inference
 from livekit_plugins_voicegateway.sandbox import Sandbox
@@ -49,7 +50,7 @@ async def test_a_completion_is_freed_without_the_collector(tmp_path: Path) -> No
         model = inference.LLM("openai/gpt-4.1-mini", project="prod")
         stream = await _ask(model)
         await model.aclose()
-        assert await gateway.flush(10)
+        assert await gateway.flush(PATIENCE)
 
     assert stream() is None
 
@@ -64,6 +65,6 @@ async def test_a_synthesis_is_freed_without_the_collector(tmp_path: Path) -> Non
         model = inference.TTS("cartesia/sonic-3", project="prod")
         stream = await _speak(model)
         await model.aclose()
-        assert await gateway.flush(10)
+        assert await gateway.flush(PATIENCE)
 
     assert stream() is None

@@ -13,6 +13,7 @@ from livekit.agents import APIConnectOptions, APIError, stt, utils
 from plugin_pairs import direct, plugin, through
 from pydantic import BaseModel
 from support.gateways import SPEECH, gateway_on
+from support.machine import PATIENCE
 from support.traces import PATIENT, frames
 
 from livekit import rtc
@@ -156,8 +157,8 @@ async def test_a_stream_may_hear_another_language_than_its_model(tmp_path: Path)
         assert [one.language for one in sandbox.deepgram.record.requests] == ["fr", "fr"]
 
 
-ONCE = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=5.0)
-OFTEN = APIConnectOptions(max_retry=4, retry_interval=0.01, timeout=5.0)
+ONCE = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=PATIENCE)
+OFTEN = APIConnectOptions(max_retry=4, retry_interval=0.01, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

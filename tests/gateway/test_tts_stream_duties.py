@@ -12,6 +12,7 @@ from livekit.agents import APIConnectOptions, APIError, tts, utils
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, USERDATA_TTS_STARTED_TIME
 from plugin_pairs import direct, plugin, through
 from support.gateways import gateway_on, usage_rows
+from support.machine import PATIENCE
 from support.traces import PATIENT
 
 from livekit.plugins import cartesia
@@ -184,8 +185,8 @@ async def test_a_stream_without_text_costs_nothing(tmp_path: Path) -> None:
     assert [row for row in rows if row["characters"] or row["cost_nanos"]] == []
 
 
-ONCE = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=5.0)
-OFTEN = APIConnectOptions(max_retry=4, retry_interval=0.01, timeout=5.0)
+ONCE = APIConnectOptions(max_retry=0, retry_interval=0.01, timeout=PATIENCE)
+OFTEN = APIConnectOptions(max_retry=4, retry_interval=0.01, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

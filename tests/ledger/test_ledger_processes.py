@@ -10,6 +10,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from support.machine import PATIENCE
 from support.usage_rows import NOON, in_process, start_process, usage_row
 
 from livekit_plugins_voicegateway.ledger.base import Ledger, RowFilter
@@ -184,7 +185,7 @@ async def test_a_process_ends_although_its_ledger_is_not_closed(path: Path) -> N
 
     process, results = start_process(forget)
     assert results.recv() == "done"
-    process.join(10)
+    process.join(PATIENCE)
     status = process.exitcode
     process.kill()
     assert status == 0

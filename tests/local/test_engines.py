@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from livekit.agents import APIError
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.errors import WeightsMissingError
 from livekit_plugins_voicegateway.local.engines import Engine, answer, close_engines, shared_engine
@@ -68,7 +69,7 @@ async def test_the_loop_goes_on_while_the_model_loads() -> None:
     may_load = threading.Event()
 
     def load() -> Model:
-        assert may_load.wait(10)
+        assert may_load.wait(PATIENCE)
         return Model()
 
     engine = engine_of(load)
@@ -114,7 +115,7 @@ async def test_a_caller_that_gave_up_takes_its_work_out_of_the_queue() -> None:
     may_go_on = threading.Event()
     done: list[str] = []
     engine = engine_of(Model)
-    running = asyncio.create_task(engine.run(lambda _: may_go_on.wait(10)))
+    running = asyncio.create_task(engine.run(lambda _: may_go_on.wait(PATIENCE)))
     await asyncio.sleep(0)
     waiting = asyncio.create_task(engine.run(lambda _: done.append("never")))
     await asyncio.sleep(0)
@@ -130,7 +131,7 @@ async def test_a_caller_that_gave_up_takes_its_work_out_of_the_queue() -> None:
 
 async def test_waiting_for_readiness_can_be_given_up_without_stopping_the_load() -> None:
     may_load = threading.Event()
-    engine = engine_of(lambda: may_load.wait(10) and Model())
+    engine = engine_of(lambda: may_load.wait(PATIENCE) and Model())
     impatient = asyncio.create_task(engine.ready())
     await asyncio.sleep(0)
     impatient.cancel()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from livekit.agents import Agent, AgentSession, inference, io, utils
 from local_speech import RATE, Clip, Samples, silence, words
+from support.machine import PATIENCE
 
 from livekit import rtc
 from livekit.plugins import openai
@@ -74,7 +75,7 @@ def language_server(language_model: Path) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 async def test_a_caller_is_heard_and_answered_without_any_provider(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.machine import PATIENCE
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "models" / "serve_llm.py"
 
@@ -46,4 +47,4 @@ def test_it_answers_under_its_name_reports_usage_and_ends_when_its_owner_does(
         assert answer["choices"][0]["message"]["content"]
         assert 0 < answer["usage"]["completion_tokens"] <= 8
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0

@@ -13,10 +13,11 @@ import pytest
 from aiohttp import web
 from livekit.agents import APIConnectOptions, APIError, stt, utils
 from local_speech import Clip, events, finals, frames, silence
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.local import KokoroTTS, WhisperSTT
 
-ONCE = APIConnectOptions(max_retry=0, timeout=5.0)
+ONCE = APIConnectOptions(max_retry=0, timeout=PATIENCE)
 
 
 @dataclass
@@ -165,7 +166,7 @@ async def test_a_server_that_keeps_failing_is_asked_as_often_as_the_caller_said(
     server.status = 500
     whisper = WhisperSTT("whisper-base", base_url=server.base_url)
     kokoro = KokoroTTS(base_url=server.base_url)
-    twice = APIConnectOptions(max_retry=1, retry_interval=0.0, timeout=5.0)
+    twice = APIConnectOptions(max_retry=1, retry_interval=0.0, timeout=PATIENCE)
     with pytest.raises(APIError):
         await whisper.recognize(list(frames(robot.samples)), conn_options=twice)
     assert len(server.asked) == 2

@@ -15,6 +15,7 @@ import pytest
 from livekit.agents import APIError, stt
 from livekit.agents.metrics import STTMetrics
 from local_speech import Clip, Samples, events, finals, frames, silence, words
+from support.machine import PATIENCE
 
 from livekit import rtc
 from livekit.plugins import silero
@@ -253,7 +254,7 @@ async def test_a_whisper_that_is_busy_delays_no_start_of_speech(
     engine = short._recognizer._engine  # type: ignore[attr-defined]
     await engine.ready()
     may_go_on = threading.Event()
-    blocked = asyncio.create_task(engine.run(lambda _: may_go_on.wait(30)))
+    blocked = asyncio.create_task(engine.run(lambda _: may_go_on.wait(PATIENCE)))
     stream = short.stream()
     heard: list[stt.SpeechEvent] = []
     push(stream, austen.samples, silence(1), robot.samples, silence(1))

@@ -14,6 +14,7 @@ from typing import Any
 
 from managed_sites import new_key, open_site
 from support.gateways import providers_yaml
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.project_watcher import ROUND_SECONDS
 from livekit_plugins_voicegateway.sandbox import Sandbox
@@ -77,7 +78,7 @@ class WorkerProcess:
         return found
 
     async def ask_until(self, wanted: Callable[[list[Any]], bool]) -> list[Any]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not wanted(found := await self.ask()):
                 pass
         return found
@@ -97,7 +98,7 @@ async def worker_process(config: Path, env: dict[str, str]) -> AsyncIterator[Wor
         yield WorkerProcess(process)
         assert process.stdin is not None
         process.stdin.close()
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -16,6 +16,7 @@ from livekit.agents import llm, stt
 from livekit.agents.utils import http_context
 from managed_sites import Site, new_key, open_site
 from support.gateways import SPEECH, providers_yaml, usage_rows
+from support.machine import PATIENCE
 from support.traces import frames
 
 from livekit import rtc
@@ -166,7 +167,7 @@ async def test_another_price_is_charged_at_once(worker: Worker) -> None:
     await worker.create(pricing={MODEL: {"input": 0, "output": 1, "per": 1}})
     model = worker.llm(project="night")
     await answered(model)
-    assert await worker.gateway.flush(10)
+    assert await worker.gateway.flush(PATIENCE)
     await worker.update(pricing={MODEL: {"free": True}})
     await answered(model)
     first, second = await usage_rows(worker.gateway)
@@ -211,7 +212,7 @@ async def test_a_stream_that_runs_keeps_its_connection(worker: Worker) -> None:
     running = model.stream()
     running.push_frame(silence())
     connections = worker.sandbox.deepgram.record.requests
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not connections or not connections[0].audio_seconds:
             running.push_frame(silence())
             await asyncio.sleep(0.01)

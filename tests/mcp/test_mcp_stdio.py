@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mcp import Client
 from support.command_line import COMMAND
+from support.machine import PATIENCE
 from support.mcp_clients import answer, over_stdio, said
 from support.web_server import plain_environment, write_config
 
@@ -94,7 +95,7 @@ def test_it_ends_when_it_is_told_to_although_its_input_is_open(
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["id"] == 1
         process.send_signal(number)
-        assert process.wait(30) == status
+        assert process.wait(PATIENCE) == status
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -108,7 +109,7 @@ def test_an_agent_that_has_gone_is_no_fault(tmp_path: Path) -> None:
         process.stdin.write(json.dumps(HELLO) + "\n")
         process.stdin.close()
         assert process.stderr.read() == ""
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 async def test_reading_makes_no_ledger(tmp_path: Path) -> None:

@@ -34,11 +34,11 @@ PROGRAM = """
         inherited = current_gateway() is made_before
         await answered(inference.LLM("openai/gpt-4.1-mini"), "asked by the child")
         await answered(shared, "asked by the child of what the parent made")
-        results.put([inherited, await current_gateway().flush(10)])
+        results.put([inherited, await current_gateway().flush(60)])
 
     async def in_parent():
         await answered(inference.LLM("openai/gpt-4.1-mini"), "asked by the parent")
-        assert await current_gateway().flush(10)
+        assert await current_gateway().flush(60)
         running = ask(inference.LLM("openai/gpt-4.1-mini"), "asked across the fork")
         await anext(running)
         context = multiprocessing.get_context("fork")
@@ -50,7 +50,7 @@ PROGRAM = """
         async for _ in running:
             pass
         await running.aclose()
-        assert await current_gateway().flush(10)
+        assert await current_gateway().flush(60)
         return said
 
     made_before = current_gateway()

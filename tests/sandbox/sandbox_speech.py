@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from livekit.agents import APIConnectOptions, stt
+from support.machine import PATIENCE
 
 from livekit import rtc
 from livekit_plugins_voicegateway.sandbox.voice import Voice
 
 SAMPLE_RATE = 16000
 
-NO_RETRY = APIConnectOptions(max_retry=0, timeout=10)
-IMPATIENT = APIConnectOptions(max_retry=0, timeout=0.7)
+NO_RETRY = APIConnectOptions(max_retry=0, timeout=PATIENCE)
+IMPATIENT = APIConnectOptions(max_retry=0, timeout=2.0)
 
 
 def say(text: str) -> rtc.AudioFrame:

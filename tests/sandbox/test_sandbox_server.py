@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from livekit.agents import llm
 from sandbox_speech import NO_RETRY, say
+from support.machine import PATIENCE
 
 from livekit.plugins import openai
 from livekit_plugins_voicegateway.sandbox import Fault, Sandbox
@@ -52,7 +53,7 @@ async def test_closing_leaves_nothing_behind_while_clients_are_connected(
 ) -> None:
     before = asyncio.all_tasks()
     key = {"Authorization": "Bearer k", "X-API-Key": "k"}
-    async with asyncio.timeout(5), Sandbox() as sandbox:
+    async with asyncio.timeout(PATIENCE), Sandbox() as sandbox:
         sandbox.openai.faults.append(Fault.stall(after=0))
         message = {"role": "user", "content": "Hello."}
         body = {"model": "m", "stream": True, "messages": [message]}

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Mount
 from support.command_line import Book
+from support.machine import PATIENCE
 from support.web_server import TOKEN, WebServer
 
 from livekit_plugins_voicegateway.server.access import OPEN_PATHS, is_open
@@ -209,7 +210,7 @@ def test_no_route_without_a_token_answers_through_a_proxy(
 
 def test_two_hosts_are_none(open_server: WebServer) -> None:
     name, _, port = open_server.host.rpartition(":")
-    with socket.create_connection((name, int(port)), timeout=10) as connection:
+    with socket.create_connection((name, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(
             b"GET /v1/costs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n"
             b"Connection: close\r\n\r\n"

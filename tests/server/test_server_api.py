@@ -13,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.command_line import Book, reported
+from support.machine import PATIENCE
 from support.web_server import WebServer, plain_environment, web_server, write_config
 
 from livekit_plugins_voicegateway.config import load_config
@@ -264,7 +265,7 @@ def test_a_large_body_is_refused_before_it_is_read(client: httpx.Client) -> None
 
 def test_a_large_body_of_unknown_length_is_refused_on_the_way(open_server: WebServer) -> None:
     host, _, port = open_server.host.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(
             b"POST /v1/projects HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"

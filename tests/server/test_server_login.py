@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
+from support.machine import PATIENCE
 from support.web_server import TOKEN, WebServer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -234,11 +235,11 @@ def socket_url() -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(PATIENCE)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"ws://127.0.0.1:{port}/ws"
     server.should_exit = True
-    thread.join(30)
+    thread.join(PATIENCE)
 
 
 def test_a_websocket_is_let_in_with_the_token_only(socket_url: str) -> None:

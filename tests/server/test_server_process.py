@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from support.command_line import COMMAND
+from support.machine import PATIENCE
 from support.web_server import TOKEN, plain_environment, web_server, write_config
-
-SECONDS = 30
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def failed(folder: Path, *arguments: str, code: int = 1, **env: str) -> str:
         env={**plain_environment(folder), **env},
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == code
@@ -74,7 +73,7 @@ def test_the_configuration_says_where_and_the_command_line_before_it(
         assert f"http://127.0.0.2:{taken} " in done.stdout.readline()
     finally:
         done.terminate()
-        done.communicate(timeout=SECONDS)
+        done.communicate(timeout=PATIENCE)
     assert f"127.0.0.1:{taken}" in failed(folder, "--host", "127.0.0.1")
 
 
@@ -159,7 +158,7 @@ def test_without_the_server_extra_the_install_command_is_said(folder: Path) -> N
         env=plain_environment(folder),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 1
@@ -178,14 +177,14 @@ def test_it_ends_when_it_is_told_to_although_somebody_follows(folder: Path, sign
             server.process.send_signal(signals.Signals[signal])
             # the stream is ended and not cut off
             assert [line for line in lines if line] == []
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE) == 0
         assert server.log() == ""
 
 
 def test_it_ends_although_somebody_never_ends_his_request(folder: Path) -> None:
     with web_server(folder) as server:
         host, _, port = server.host.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
             connection.sendall(
                 b"POST /v1/projects HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                 b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
@@ -194,7 +193,7 @@ def test_it_ends_although_somebody_never_ends_his_request(folder: Path) -> None:
             assert connection.recv(4096).startswith(b"HTTP/1.1 100")
             server.process.terminate()
             assert connection.recv(65_536).startswith(b"HTTP/1.1 503")
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE) == 0
         assert "Traceback" not in server.log()
 
 
@@ -219,7 +218,7 @@ def test_it_never_imports_the_agents(folder: Path) -> None:
         env=plain_environment(folder),
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.stdout == "[]\n", done.stderr

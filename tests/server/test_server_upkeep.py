@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import Book
+from support.machine import PATIENCE
 from support.web_server import plain_environment, web_server, write_config
 
 from livekit_plugins_voicegateway.alerts.events import price_alert
@@ -107,7 +108,7 @@ def test_an_alert_that_a_dead_worker_left_behind_is_sent(
     path = tmp_path / "voicegw.yaml"
     path.write_text(path.read_text() + f"alerts: {{webhook: '{url}'}}\n")
     with web_server(tmp_path) as server:
-        message = told.get(timeout=30)
+        message = told.get(timeout=PATIENCE)
         assert server.stop() == 0
     assert message.decode() == alert.body
 
@@ -138,7 +139,7 @@ async def test_who_follows_hears_of_the_next_change_after_a_fault_of_ours(
 
     changes = Changes(ask, take_in, interval=0.001)
     watching = asyncio.create_task(changes.watch())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         async for change in changes.follow():
             assert change == Change(usage=True, projects=False)
             break

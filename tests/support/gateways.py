@@ -13,6 +13,8 @@ from livekit_plugins_voicegateway.config import load_config
 from livekit_plugins_voicegateway.gateway import Gateway, install
 from livekit_plugins_voicegateway.sandbox import Sandbox
 
+from .machine import PATIENCE
+
 SPEECH = Path(__file__).parents[2] / "livekit_plugins_voicegateway" / "demo" / "speech"
 
 KEYS = {
@@ -58,7 +60,7 @@ async def gateway_on(
 
 async def usage_rows(gateway: Gateway) -> list[dict[str, Any]]:
     """All rows of the ledger, oldest first, read from the file as anybody may."""
-    assert await gateway.flush(10)
+    assert await gateway.flush(PATIENCE)
     file = gateway.config.database_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row

@@ -1,7 +1,8 @@
-"""What some machines do not have: a test that needs it is skipped, or fails where it must run.
+"""The machine that tests run on: what it may lack, and how slow it may be.
 
-CI sets ``VOICEGW_REQUIRE_MODELS=1`` and ``VOICEGW_REQUIRE_BROWSER=1``, so that nothing is left out
-there without anybody noticing.
+A test that needs what is not there is skipped, or fails where it must run: CI sets
+``VOICEGW_REQUIRE_MODELS=1`` and ``VOICEGW_REQUIRE_BROWSER=1``, so that nothing is left out there
+without anybody noticing.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Final, NoReturn
 
 import pytest
 
-__all__ = ["MODELS", "without_browser", "without_models"]
+__all__ = ["MODELS", "PATIENCE", "without_browser", "without_models"]
 
 MODELS: Final = Path(__file__).resolve().parents[2] / ".models"
 """Where the weights of local models are, if they are."""
+
+PATIENCE: Final = 60.0
+"""Seconds that a test waits for what must come. It comes in milliseconds, mostly; a machine that is
+slow and busy may take a thousand times as long, and nothing is wrong with it."""
 
 
 def without_models(missing: Iterable[str]) -> NoReturn:

@@ -13,8 +13,9 @@ from livekit.agents import APIConnectOptions, llm, stt, tts
 from livekit import rtc
 
 from .gateways import SPEECH
+from .machine import PATIENCE
 
-PATIENT = APIConnectOptions(max_retry=2, retry_interval=0.02, timeout=5.0)
+PATIENT = APIConnectOptions(max_retry=2, retry_interval=0.02, timeout=PATIENCE)
 HASTY = APIConnectOptions(max_retry=1, retry_interval=0.02, timeout=0.4)
 
 

@@ -16,10 +16,9 @@ import httpx
 from livekit_plugins_voicegateway.providers import KEY_VARIABLES
 
 from .command_line import COMMAND, CONFIG, zone_of_noon
+from .machine import PATIENCE
 
 TOKEN: Final = "d3c9a1f0b7e64c52"
-
-_SECONDS: Final = 30
 
 
 class WebServer:
@@ -43,13 +42,13 @@ class WebServer:
 
     def client(self, **how: object) -> httpx.Client:
         """Return a client of it that takes no proxy and follows nowhere."""
-        return httpx.Client(base_url=self.url, trust_env=False, timeout=_SECONDS, **how)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=PATIENCE, **how)  # type: ignore[arg-type]
 
     def stop(self) -> int:
         """Tell it to end, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_SECONDS)
+        return self.process.wait(PATIENCE)
 
     def log(self) -> str:
         """What it has written to standard error; it must have ended."""
@@ -93,7 +92,7 @@ def web_server(
         line = process.stdout.readline()
         found = re.search(r"http://\S+", line)
         if found is None:
-            process.wait(_SECONDS)
+            process.wait(PATIENCE)
             assert process.stderr is not None
             raise AssertionError(f"the server did not start: {process.stderr.read()}")
         yield WebServer(found[0], process, folder)
@@ -101,7 +100,7 @@ def web_server(
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(_SECONDS)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
         for stream in (process.stdout, process.stderr):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from .machine import PATIENCE
+
 __all__ = ["Receiver", "Received"]
 
 
@@ -102,7 +104,7 @@ class Receiver:
         """Where to send to."""
         return f"http://127.0.0.1:{self.port}/hook"
 
-    def wait_for(self, count: int, timeout: float = 30.0) -> list[Received]:
+    def wait_for(self, count: int, timeout: float = PATIENCE) -> list[Received]:
         """Wait until so many messages have come, and return all."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.received) >= count, timeout), (
