@@ -163,6 +163,8 @@ class Meter(ABC):
         """
         if self.status == "open":
             self._end(error)
+            if self.ended_at is None:
+                self.ended_at = time.time()
             self.status = status  # last: the recorder's thread takes it for "no more will come"
 
     @_never_raises

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ..background import BackgroundThread
-from ..log import logger
+from ..bugs import fault_of, never_raises, report_bug
 from .delivery import Delivery
 from .meter import Meter
 from .rows import Part, RowBuilder
@@ -153,30 +153,32 @@ class Recorder:
         tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
         # who does not wait any longer has cancelled, and from here on nobody can
         tickets = [ticket for ticket in tickets if ticket.set_running_or_notify_cancel()]
+        durable = False
         try:
             self._work()
             self._collect(everything=bool(tickets))
             await self._delivery.deliver(now=bool(tickets))
-        except Exception:
-            logger.exception("VoiceGateway's recorder failed; it will try again")
+            durable = self._delivery.durable
+        except Exception as e:
+            report_bug("write usage; it will try again", e)
         finally:
             for ticket in tickets:
-                ticket.set_result(self._delivery.durable)
+                ticket.set_result(durable)
 
     def _work(self) -> None:
         while self._jobs:
             try:
                 self._jobs.popleft()()
-            except Exception:
-                logger.exception("VoiceGateway's recorder failed at a job; usage is still recorded")
+            except Exception as e:
+                report_bug("do a job beside recording usage", e)
 
     def _collect(self, *, everything: bool) -> None:
         now = self._clock()
         tick = self._monotonic()
-        today = self._day_of(now)
-        for _ in range(len(self._inbox)):
-            meter = self._inbox.popleft()
-            self._running.append(_Running(meter, self._rows.first_part(meter)))
+        today = self._today(now)
+        while self._inbox:
+            self._running.append(_Running(self._inbox[0], self._rows.first_part(self._inbox[0])))
+            self._inbox.popleft()
 
         still: list[_Running] = []
         pause_at = self._monotonic() + SLICE
@@ -184,37 +186,48 @@ class Recorder:
             if self._monotonic() >= pause_at:
                 time.sleep(PAUSE)
                 pause_at = self._monotonic() + SLICE
-            meter = running.meter
-            closed = meter.status != "open"
-            if not closed and running.part.day != today and meter.request.modality == "stt":
-                self._split_at_midnight(running, today)
-            if (
-                closed
-                or everything
-                or running.written is None
-                or tick - running.written_at >= REFRESH
-            ):
-                self._put(running, tick)
-            if closed:
-                self._rows.learn(meter)
-                if meter.span is not None and running.written is not None:
-                    meter.span.priced(running.written, last=True)
-            else:
+            try:
+                if not self._follow(running, today, tick, everything):
+                    still.append(running)
+            except Exception as e:
+                report_bug("bring a row up to date; it will try again", e)
+                running.meter.fault = fault_of(e)
                 still.append(running)
         self._running = still
+
+    @never_raises("find out which day it is", None)
+    def _today(self, now: float) -> str | None:
+        return self._day_of(now)
+
+    def _follow(self, running: _Running, today: str | None, tick: float, everything: bool) -> bool:
+        """Bring one row up to date; whether it is the request's last."""
+        meter = running.meter
+        closed = meter.status != "open"
+        if not closed and today not in (None, running.part.day) and meter.request.modality == "stt":
+            self._split_at_midnight(running, today)
+        if closed or everything or running.written is None or tick - running.written_at >= REFRESH:
+            self._put(running, tick)
+        if closed:
+            self._rows.learn(meter)
+            if meter.span is not None and running.written is not None:
+                meter.span.priced(running.written, last=True)
+        return closed
 
     def _put(self, running: _Running, tick: float) -> None:
         row = self._rows.row(running.meter, running.part)
         unchanged = running.written is not None and _same_usage(row, running.written)
         if unchanged and tick - running.written_at < HEARTBEAT:
             return
+        self._delivery.add(row)
+        running.written, running.written_at = row, tick
         hold = running.meter.hold
         if hold is not None:
-            hold.spend(row.cost_nanos or 0, row.day)
-            if row.status != "open":
-                hold.release()
-        running.written, running.written_at = row, tick
-        self._delivery.add(row)
+            try:
+                hold.spend(row.cost_nanos or 0, row.day)
+                if row.status != "open":
+                    hold.release()
+            except Exception as e:
+                report_bug("settle a request with its budget", e)
 
     def _split_at_midnight(self, running: _Running, today: str) -> None:
         midnight = max(self._day_start(today), running.part.started_at)

@@ -7,10 +7,12 @@ prompt reads the whole conversation.
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..bugs import fault_of, never_raises, report_bug
 from ..log import logger
 from .estimates import estimate_speech_tokens, estimate_text_tokens
 from .expectations import Expectations
@@ -68,11 +70,17 @@ class RowBuilder:
         self._owner = owner
         self.on_unpriced: Callable[[Request, str], None] = lambda request, day: None
         self._reported_unpriced: set[tuple[str, str]] = set()
-        self._reported_fault = False
 
     def first_part(self, meter: Meter) -> Part:
-        """The part that begins with the request."""
-        return Part(self._new_id(), self._day_of(meter.started_at), meter.started_at, Quantities())
+        """The part that begins with the request. Never raises."""
+        begins = meter.started_at
+        try:
+            return Part(self._new_id(), self._day_of(begins), begins, Quantities())
+        except Exception as e:
+            report_bug("begin a row", e)
+            meter.fault = fault_of(e)
+            day = datetime.datetime.fromtimestamp(begins, datetime.UTC).date().isoformat()
+            return Part(str(uuid.uuid4()), day, begins, Quantities())
 
     def next_part(self, meter: Meter, day: str, started_at: float) -> Part:
         """The part that begins at ``started_at`` with all that was used before left out."""
@@ -90,35 +98,27 @@ class RowBuilder:
         fault = meter.fault
         # before anything is measured: what has ended must not be closed with less than it used
         status: Status = "completed" if ended_at is not None else meter.status
+        used, estimated = Quantities(), True
+        cost_nanos: int | None = None
+        price: str | None = None
         try:
             used, estimated = meter.measure()
             used = _difference(used, part.base)
-            cost_nanos: int | None
-            price: str | None
             if status == "rejected":
-                cost_nanos, price = 0, None
+                cost_nanos = 0
             else:
                 used, estimated, cost_nanos, price = self._price(meter, part, used, estimated)
         except Exception as e:
-            used, estimated, cost_nanos, price = Quantities(), True, None, None
-            fault = f"metering failed: {type(e).__name__}: {e}"
-            if not self._reported_fault:
-                self._reported_fault = True
-                logger.exception(
-                    "VoiceGateway could not price a request; its row is kept as unpriced. "
-                    "Please report this with the traceback."
-                )
+            report_bug("price a request", e)
+            fault = fault_of(e)
+        if fault is not None:
+            estimated = True
+            if status != "rejected" and used == Quantities():
+                cost_nanos = None  # what was not counted did not cost nothing
         request = meter.request
         part_ended_at = ended_at
         if ended_at is None and status != "open":
             part_ended_at = meter.ended_at
-        whole = part.started_at == meter.started_at and ended_at is None
-        if whole:
-            duration_ms = meter.age_ms
-        elif part_ended_at is not None:
-            duration_ms = max(0.0, part_ended_at - part.started_at) * 1000
-        else:
-            duration_ms = max(0.0, meter.age_ms - (part.started_at - meter.started_at) * 1000)
         return UsageRow(
             id=part.row_id,
             request_id=request.request_id,
@@ -144,7 +144,7 @@ class RowBuilder:
             cost_nanos=cost_nanos,
             price=price,
             ttfb_ms=meter.ttfb_ms,
-            duration_ms=duration_ms,
+            duration_ms=_duration_ms(meter, part, part_ended_at, ended_at),
             error=fault or meter.error,
             owner=self._owner,
         )
@@ -169,8 +169,8 @@ class RowBuilder:
                 prompt_tokens=meter.usage.prompt_tokens,
                 answer_tokens=meter.usage.completion_tokens,
             )
-        except Exception:
-            logger.debug("could not compare an estimate with the reported tokens", exc_info=True)
+        except Exception as e:
+            report_bug("learn from the tokens that a provider has reported", e)
 
     def _price(
         self, meter: Meter, part: Part, used: Quantities, estimated: bool
@@ -207,6 +207,17 @@ class RowBuilder:
             provider,
             model,
         )
+
+
+@never_raises("measure how long a request took", None)
+def _duration_ms(
+    meter: Meter, part: Part, part_ended_at: float | None, ended_at: float | None
+) -> float:
+    if part.started_at == meter.started_at and ended_at is None:
+        return meter.age_ms
+    if part_ended_at is not None:
+        return max(0.0, part_ended_at - part.started_at) * 1000
+    return max(0.0, meter.age_ms - (part.started_at - meter.started_at) * 1000)
 
 
 def _difference(now: Quantities, base: Quantities) -> Quantities:
