@@ -1,0 +1,1 @@
+"""Many calls at once in one process or in several, through the gateway or without it."""
