@@ -64,9 +64,9 @@ class Report:
 class Models:
     """One of each kind, shared by the calls of a process."""
 
-    stt: stt.STT
-    llm: llm.LLM
-    tts: tts.TTS
+    stt: stt.STT[Any]
+    llm: llm.LLM[Any]
+    tts: tts.TTS[Any]
 
 
 @contextlib.asynccontextmanager
