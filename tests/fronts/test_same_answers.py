@@ -216,8 +216,8 @@ def test_every_report_is_among_the_questions() -> None:
         for name, member in vars(Reports).items()
         if not name.startswith("_") and asyncio.iscoroutinefunction(member)
     }
-    # what only the dashboard asks
-    assert answering - asked == {"overview", "charges", "live", "latency"}
+    # what only the dashboard asks, and exports
+    assert answering - asked == {"overview", "charges", "live", "latency", "days"}
 
 
 def test_a_project_is_the_same_whichever_front_has_made_it(folder: Path, server: WebServer) -> None:
