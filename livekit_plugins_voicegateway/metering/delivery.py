@@ -1,8 +1,8 @@
 """Brings rows to the ledger, and to the outbox of this host while the ledger does not take them.
 
 Runs on the recorder's thread only. A ledger that is slow or fails holds up nothing: what it has not
-taken within half a second is durable in the outbox, and goes on from there when the ledger is back,
-sent by this process or by any other.
+taken within a third of a second is durable in the outbox, and goes on from there when the ledger is
+back, sent by this process or by any other.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "RowSink"]
 
-PATIENCE = 0.5
-"""Seconds after which rows that are being written are put into the outbox as well."""
+PATIENCE = 0.3
+"""Seconds after which rows that are being written are put into the outbox as well. With the time
+between two versions of a row (`recorder`) it stays below the second that a process may lose."""
 
 LONGEST_WAIT = 10.0
 """Seconds that somebody who wants all rows written now waits for a ledger that does not answer."""
@@ -106,6 +107,11 @@ class Delivery:
             now: Try even if the ledger failed a moment ago, and wait for what comes of it, once
                 all rows are safe.
         """
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=0)
+            self._see_what_came_of_it()
+            if self._writing is not None and self._waiting:
+                self._put_into_outbox()  # the ledger is at something older, for too long already
         if self._writing is None and self._is_due(now):
             self._writing = asyncio.create_task(self._write(list(self._waiting.values())))
         if self._writing is not None:

@@ -27,7 +27,7 @@ __all__ = ["Recorder"]
 INTERVAL = 0.2
 """Seconds between two writes while anything runs: rows are durable in well under a second."""
 
-REFRESH = 0.7
+REFRESH = 0.4
 """Seconds after which the row of a running stream is written again."""
 
 HEARTBEAT = 10.0

@@ -105,6 +105,25 @@ async def test_what_one_process_leaves_behind_the_next_one_sends_on(
     assert list(ledger.rows) == ["a", "b"]
 
 
+async def test_what_comes_while_the_ledger_is_slow_is_durable_without_waiting_for_it_again(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = delivery_to(ledger, path)
+    ledger.answers.clear()
+    delivery.add(usage_row(id="a"))
+    await delivery.deliver()
+    monkeypatch.setattr(delivery_module, "PATIENCE", 3600)
+    delivery.add(usage_row(id="b"))
+    delivering = asyncio.create_task(delivery.deliver())
+    async with asyncio.timeout(30):
+        while not delivery.durable:
+            await asyncio.sleep(0)
+    assert not delivering.done()
+    assert [waiting.row.id for waiting in Outbox(path).after(0, 9)[0]] == ["a", "b"]
+    ledger.answers.set()
+    await delivering
+
+
 async def test_a_ledger_that_does_not_answer_holds_up_nothing(
     ledger: Ledger, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
