@@ -17,6 +17,7 @@ from .urls import without_credentials
 __all__ = ["STALE_AFTER", "Ledger", "make_ledger", "open_ledger"]
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 def make_ledger(
@@ -25,18 +26,23 @@ def make_ledger(
     """Return the ledger at a URL, not opened yet: ``async with make_ledger(url) as ledger:``.
 
     Args:
-        url: ``sqlite:///voicegw.db`` (relative), ``sqlite:////var/lib/voicegw.db`` (absolute).
+        url: ``sqlite:///voicegw.db`` (relative), ``sqlite:////var/lib/voicegw.db`` (absolute),
+            ``postgresql://user:password@host:5432/database`` with options as asyncpg has them.
         read_only: For reports: refuse to write. A file that does not exist is an empty ledger.
         clock: Unix time in seconds.
 
     Raises:
-        LedgerError: The URL names no database that a ledger can be kept in.
+        LedgerError: The URL names no database that a ledger can be kept in, or its driver is not
+            installed; then it says the pip install.
     """
+    if url.startswith(_POSTGRES):
+        return _make_postgres_ledger(url, read_only=read_only, clock=clock)
     path = url.removeprefix(_SQLITE)
     if path == url or path in ("", ":memory:"):
         raise LedgerError(
             f"{without_credentials(url)!r} is no place for a ledger: write sqlite:///voicegw.db "
-            "(relative to the working directory) or sqlite:////var/lib/voicegw.db (absolute)"
+            "(relative to the working directory), sqlite:////var/lib/voicegw.db (absolute) or "
+            "postgresql://user@host/database"
         )
     from .sqlite import SqliteLedger
 
@@ -54,3 +60,17 @@ async def open_ledger(
     ledger = make_ledger(url, read_only=read_only, clock=clock)
     await ledger.open()
     return ledger
+
+
+def _make_postgres_ledger(url: str, *, read_only: bool, clock: Callable[[], float]) -> Ledger:
+    try:
+        from .postgres import PostgresLedger
+    except ModuleNotFoundError as e:
+        if e.name != "asyncpg":
+            raise
+        name = without_credentials(url).partition("?")[0]
+        raise LedgerError(
+            f"the ledger {name} cannot be used: its driver is not installed; "
+            "`pip install 'livekit-plugins-voicegateway[postgres]'`"
+        ) from None
+    return PostgresLedger(url, read_only=read_only, clock=clock)

@@ -13,13 +13,21 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Migration", "Value", "load_migrations", "load_queries"]
+__all__ = [
+    "Migration",
+    "NumberedQuery",
+    "Value",
+    "load_migrations",
+    "load_numbered_queries",
+    "load_queries",
+]
 
 Value = str | int | float | Decimal | list[str] | None
 """What a parameter of a query may be."""
 
 _SQL: Final = Path(__file__).parent / "sql"
 _BLOCK: Final = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
+_PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 _MIGRATION_FILE: Final = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _ADDITIVE: Final = re.compile(r"^-- additive: (yes|no)$", re.MULTILINE)
 
@@ -40,12 +48,24 @@ class Migration(NamedTuple):
     script: str
 
 
+class NumberedQuery(NamedTuple):
+    """A query whose parameters are numbered, ``$1``, for engines that know no names.
+
+    Attributes:
+        text: The SQL statement.
+        parameters: Their names, in the order of their numbers.
+    """
+
+    text: str
+    parameters: tuple[str, ...]
+
+
 @cache
 def load_queries(engine: str) -> dict[str, str]:
     """Return the queries of an engine by name.
 
     Args:
-        engine: Folder under ``sql/queries``, ``sqlite``.
+        engine: Folder under ``sql/queries``: ``sqlite``, ``postgres``.
     """
     queries: dict[str, str] = {}
     for file in sorted((_SQL / "queries" / engine).glob("*.sql")):
@@ -57,11 +77,21 @@ def load_queries(engine: str) -> dict[str, str]:
 
 
 @cache
+def load_numbered_queries(engine: str) -> dict[str, NumberedQuery]:
+    """Return the queries of an engine by name, with ``$1`` for the first ``:name`` and so on.
+
+    Args:
+        engine: Folder under ``sql/queries``.
+    """
+    return {name: _numbered(text) for name, text in load_queries(engine).items()}
+
+
+@cache
 def load_migrations(engine: str) -> tuple[Migration, ...]:
     """Return the migrations of an engine in order.
 
     Args:
-        engine: Folder under ``sql/migrations``, ``sqlite``.
+        engine: Folder under ``sql/migrations``: ``sqlite``, ``postgres``.
     """
     migrations = []
     for file in sorted((_SQL / "migrations" / engine).glob("*.sql")):
@@ -87,3 +117,9 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
         while lines and lines[0].startswith("--"):
             lines.pop(0)
         yield name, "\n".join(lines)
+
+
+def _numbered(text: str) -> NumberedQuery:
+    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+    number = {name: f"${place}" for place, name in enumerate(names, start=1)}
+    return NumberedQuery(_PARAMETER.sub(lambda found: number[found[1]], text), names)

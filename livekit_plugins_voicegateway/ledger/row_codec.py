@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..metering.usage import UsageRow
 from ..times import from_iso, to_iso
 
-__all__ = ["decode_row", "encode_rows"]
+__all__ = ["decode_row", "encode_rows", "repaired"]
 
 _FLOATS: Final = ("audio_seconds", "connection_seconds", "ttfb_ms", "duration_ms")
 
@@ -30,7 +30,7 @@ def encode_rows(rows: Sequence[UsageRow]) -> str:
     try:
         return _dumps(rows)
     except (ValueError, OverflowError):
-        return _dumps([_repaired(row) for row in rows])
+        return _dumps([repaired(row) for row in rows])
 
 
 def decode_row(values: Sequence[Any]) -> UsageRow:
@@ -79,7 +79,7 @@ def _values(row: UsageRow) -> list[Any]:
     ]
 
 
-def _repaired(row: UsageRow) -> UsageRow:
+def repaired(row: UsageRow) -> UsageRow:
     wrong = [name for name in _FLOATS if not math.isfinite(getattr(row, name) or 0.0)]
     if not wrong:
         return row

@@ -43,15 +43,13 @@ class SqlWatching(Watching):
         return [DayLine._make((*line[:2], Totals(*line[2:]))) for line in found]
 
     async def live_counts(self, project: str | None = None) -> list[LiveLine]:
-        found = await self._fetch(
-            "live_counts", {"seen_after": self._seen_after(), "project": project}
-        )
+        found = await self._fetch("live_counts", {**self._since(STALE_AFTER), "project": project})
         return [LiveLine._make(line) for line in found]
 
     async def live_rows(self, project: str | None = None, *, limit: int) -> list[UsageRow]:
         found = await self._fetch(
             "newest_live",
-            {"seen_after": self._seen_after(), "project": project, "limit": limit},
+            {**self._since(STALE_AFTER), "project": project, "limit": limit},
         )
         return await self.rows_with_ids([row_id for (row_id,) in found])
 
@@ -67,5 +65,6 @@ class SqlWatching(Watching):
         found = await self._fetch("charges", {"first_day": first_day, "project": project})
         return [ChargeLine._make(line) for line in found]
 
-    def _seen_after(self) -> str:
-        return to_iso(self._clock() - STALE_AFTER)
+    def _since(self, seconds: float) -> dict[str, Value]:
+        """Say to a query what was brought up to date within the last ``seconds``."""
+        return {"seen_after": to_iso(self._clock() - seconds)}

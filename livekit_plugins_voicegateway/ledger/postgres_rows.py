@@ -1,0 +1,162 @@
+"""Rows of usage on their way to PostgreSQL: one array for each column, so that one statement writes
+a batch (see ``write_rows`` in sql/queries/postgres/writing.sql).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import date
+from functools import lru_cache
+from typing import Any, Final
+
+from ..metering.usage import UsageRow
+from .row_codec import repaired
+
+__all__ = ["clean", "clean_key", "columns_of", "latest", "needs_repair", "repair"]
+
+_COLUMNS: Final = tuple(field.name for field in fields(UsageRow))
+_KEYS: Final = ("id", "project", "provider", "model", "room", "owner")
+_COUNTS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "characters")
+_SECONDS: Final = ("audio_seconds", "connection_seconds")
+_MILLISECONDS: Final = ("ttfb_ms", "duration_ms")
+
+_LONGEST_KEY: Final = 600
+"""Bytes of a text that an index holds; three of them must fit into one entry, of 2,704 bytes."""
+
+_CERTAINLY_SHORT: Final = _LONGEST_KEY // 4
+"""Characters that are never more than that many bytes."""
+
+_MOST: Final = 2**53
+"""The greatest count and cost that is believed: thousands of them still add up to a bigint."""
+
+
+def latest(rows: Sequence[UsageRow]) -> Sequence[UsageRow]:
+    """Leave one version of each row: the one that would stay if they were written one by one."""
+    if len({row.id for row in rows}) == len(rows):
+        return rows
+    kept: dict[str, UsageRow] = {}
+    for row in rows:
+        before = kept.get(row.id)
+        if (
+            before is None
+            or row.status != "open"
+            or (before.status == "open" and (row.duration_ms or 0) >= (before.duration_ms or 0))
+        ):
+            kept[row.id] = row
+    return list(kept.values())
+
+
+def columns_of(rows: Sequence[UsageRow]) -> dict[str, Any]:
+    """Turn rows into columns by name. Seconds are rounded to milliseconds, so that sums are exact.
+
+    Raises:
+        ValueError, OverflowError: A day or a time is none.
+    """
+    columns: dict[str, Any] = dict(
+        zip(_COLUMNS, zip(*map(_values, rows), strict=True), strict=True)
+    )
+    for name in (*_SECONDS, *_MILLISECONDS):
+        columns[name] = [None if value is None else round(value, 3) for value in columns[name]]
+    return columns
+
+
+def needs_repair(columns: dict[str, Any]) -> bool:
+    """Return whether some value cannot be stored as it is, as far as that is seen at a glance."""
+    return any(
+        value is not None and len(value) > _CERTAINLY_SHORT
+        for name in _KEYS
+        for value in columns[name]
+    ) or not all(
+        value is None or math.isfinite(value)
+        for name in (*_SECONDS, *_MILLISECONDS)
+        for value in columns[name]
+    )
+
+
+def repair(row: UsageRow) -> UsageRow:
+    """Make a row storable: texts without NUL and half surrogate pairs, numbers in their range.
+
+    A number that cannot be right is brought back into the range and noted in ``error``: one such
+    row must not keep all others from being written.
+    """
+    row = repaired(row)
+    changes: dict[str, Any] = {}
+    wrong = []
+    for name in (*_COUNTS, "cost_nanos", *_SECONDS, *_MILLISECONDS):
+        value = getattr(row, name)
+        most = _MOST if name in (*_COUNTS, "cost_nanos") else _MOST / 1000
+        if value is not None and not -most <= value <= most:
+            changes[name] = math.copysign(most, value) if name not in _COUNTS else most
+            if name in (*_COUNTS, "cost_nanos"):
+                changes[name] = int(changes[name])
+            wrong.append(f"{name}={value}")
+    if wrong:
+        note = f"metering failed: out of range: {', '.join(wrong)}"
+        changes["error"] = f"{row.error}; {note}" if row.error else note
+        changes["estimated"] = True
+        row = replace(row, **changes)
+    texts: dict[str, Any] = {
+        name: clean_key(value) if name in _KEYS else clean(value)
+        for name in _COLUMNS
+        if isinstance(value := getattr(row, name), str)
+    }
+    return replace(row, **texts)
+
+
+def clean(text: str) -> str:
+    """Replace what is no text to PostgreSQL, NUL and half of a surrogate pair."""
+    if "\0" in text or not text.isascii():
+        return text.encode("utf-8", "replace").decode().replace("\0", "?")
+    return text
+
+
+def clean_key(text: str) -> str:
+    """The same for a text that is looked up: it is cut to what an index holds."""
+    text = clean(text)
+    if len(text) > _CERTAINLY_SHORT:
+        return text.encode()[:_LONGEST_KEY].decode("utf-8", "ignore")
+    return text
+
+
+def _values(row: UsageRow) -> tuple[Any, ...]:
+    return (
+        row.id,
+        row.request_id,
+        _milliseconds(row.started_at),
+        None if row.ended_at is None else _milliseconds(row.ended_at),
+        None if row.day is None else _date(row.day),
+        row.project,
+        row.modality,
+        row.provider,
+        row.model,
+        row.requested_model,
+        row.status,
+        bool(row.estimated),
+        row.room,
+        row.job_id,
+        row.speech_id,
+        row.audio_seconds,
+        row.connection_seconds,
+        row.input_tokens,
+        row.cached_input_tokens,
+        row.output_tokens,
+        row.characters,
+        row.cost_nanos,
+        row.price,
+        row.ttfb_ms,
+        row.duration_ms,
+        row.error,
+        row.owner,
+    )
+
+
+def _milliseconds(unix_time: float) -> int:
+    # as `to_iso`: to the microsecond, and digits below a millisecond are dropped
+    return round(unix_time * 1e6) // 1000
+
+
+@lru_cache(maxsize=128)
+def _date(day: str) -> date:
+    return date.fromisoformat(day)
