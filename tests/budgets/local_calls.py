@@ -6,7 +6,7 @@ import json
 import re
 import time
 import wave
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +62,10 @@ def edit_distance(one: list[str], other: list[str]) -> int:
     return row[-1]
 
 
-def speech_in(recording: Path) -> tuple[float, float]:
-    """Where speech begins and ends in a recording, in seconds, by its loudness."""
-    with wave.open(str(recording)) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        step = file.getframerate() // 100
+def speech_in(frames: Sequence[rtc.AudioFrame]) -> tuple[float, float]:
+    """Where speech begins and ends in audio, in seconds from its beginning, by its loudness."""
+    samples = np.concatenate([np.frombuffer(frame.data, np.int16) for frame in frames])
+    step = frames[0].sample_rate // 100
     loudness = np.abs(samples[: len(samples) // step * step].reshape(-1, step)).mean(axis=1)
     loud = np.flatnonzero(loudness > 0.04 * loudness.max())
     return loud[0] / 100, (loud[-1] + 1) / 100
@@ -79,11 +78,15 @@ class Line:
     Attributes:
         sandbox: The cloud.
         gateway: The gateway.
-        heard: What came out of the call's STT: START_OF_SPEECH, FINAL_TRANSCRIPT, …
+        audio: What the call's STT was given.
+        audio_began: When that began, in seconds of the times of transcripts.
+        heard: What came out of it: START_OF_SPEECH, FINAL_TRANSCRIPT, …
     """
 
     sandbox: Sandbox
     gateway: Gateway
+    audio: list[rtc.AudioFrame] = field(default_factory=list)
+    audio_began: float = 0.0
     heard: list[stt.SpeechEvent] = field(default_factory=list)
 
     async def call(
@@ -99,7 +102,7 @@ class Line:
             tts=inference.TTS("cartesia/sonic-3"),
             turns=turns,
             greeting=greeting,
-            agent=_Noting(self.heard),
+            agent=_Noting(self),
             patience=30.0,
             on_event=when,
         )
@@ -126,19 +129,29 @@ class Line:
 
 
 class _Noting(Agent):
-    """An agent that notes what its STT says."""
+    """An agent that notes what its STT is given, and what it says."""
 
-    def __init__(self, heard: list[stt.SpeechEvent]) -> None:
+    def __init__(self, line: Line) -> None:
         super().__init__(instructions="You are on the telephone. Answer in one short sentence.")
-        self._heard = heard
+        self._line = line
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
     ) -> AsyncIterator[stt.SpeechEvent]:
-        events: Any = Agent.default.stt_node(self, audio, model_settings)
+        events: Any = Agent.default.stt_node(self, self._noted(audio), model_settings)
         async for event in events:
-            self._heard.append(event)
+            self._line.heard.append(event)
             yield event
+
+    async def _noted(self, audio: AsyncIterable[rtc.AudioFrame]) -> AsyncIterator[rtc.AudioFrame]:
+        async for frame in audio:
+            if not self._line.audio:
+                model = self.session.stt
+                assert isinstance(model, inference.STT)
+                [stream] = model._streams
+                self._line.audio_began = stream.start_time_offset
+            self._line.audio.append(frame)
+            yield frame
 
 
 @asynccontextmanager

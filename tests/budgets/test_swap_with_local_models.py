@@ -34,6 +34,12 @@ EDGES = (stt.SpeechEventType.START_OF_SPEECH, stt.SpeechEventType.END_OF_SPEECH)
 
 # $0.0048 a minute: three seconds cost $0.00024, and are over in the middle of the first utterance
 THREE_SECONDS = "0.00024"
+PIECE = 0.1
+"""Seconds of audio that may be billed and not recorded where a cloud's stream is left."""
+UNDER_WAY = 0.5
+"""Seconds of audio that may be recorded and not billed there: what was on its way, which is more on
+a busy machine."""
+
 LOCAL = ("whisper-base", "smollm2:135m", "kokoro")
 CLOUD = ("nova-3", "gpt-4.1-mini", "sonic-3")
 
@@ -120,10 +126,10 @@ async def test_the_caller_is_heard_whole_and_answered_by_local_models(
     assert edit_distance(words(result.transcript), words(alone)) == 0
     assert edges == list(EDGES)
 
-    # the times: where the words are in the recording
-    begins, ends = speech_in(LONG.recording)
-    assert finals[0].start_time == pytest.approx(result.began_at + begins, abs=0.3)
-    assert finals[-1].end_time == pytest.approx(result.began_at + ends, abs=0.3)
+    # the times: where the words are in the audio
+    begins, ends = speech_in(line.audio)
+    assert finals[0].start_time == pytest.approx(line.audio_began + begins, abs=0.3)
+    assert finals[-1].end_time == pytest.approx(line.audio_began + ends, abs=0.3)
 
     # the answer
     assert result.reply
@@ -142,13 +148,12 @@ async def test_the_caller_is_heard_whole_and_answered_by_local_models(
     cloud, *local = rows
     assert {row["cost_nanos"] for row in local} == {0}
     assert cloud["request_id"] == local[0]["request_id"]
-    assert bill == {"seconds": pytest.approx(cloud["audio_seconds"], abs=0.2)} | {
-        "tokens": 0,
-        "characters": 0,
-    }
-    assert cloud["audio_seconds"] < call.turns[0].ended_at
+    assert (bill["tokens"], bill["characters"]) == (0, 0)
+    assert -PIECE <= cloud["audio_seconds"] - bill["seconds"] <= UNDER_WAY
+    assert cloud["audio_seconds"] < ends
     # what the cloud had heard of the utterance was heard again
-    assert local[0]["audio_seconds"] > call.duration - cloud["audio_seconds"] + 0.5
+    given = sum(frame.duration for frame in line.audio)
+    assert local[0]["audio_seconds"] > given - cloud["audio_seconds"] + 0.5
     assert sum(len(text) for text in call.replies) <= local[2]["characters"]
 
 
@@ -198,8 +203,7 @@ async def test_the_next_turn_is_the_clouds_again(
     assert served[0] == served[-1] == "nova-3"
     assert "whisper-base" in served
     paid = [row for row in rows if row["model"] in CLOUD]
-    assert sum(row["audio_seconds"] or 0 for row in paid if row["modality"] == "stt") == (
-        pytest.approx(bill["seconds"], abs=0.2)
-    )
+    recorded = sum(row["audio_seconds"] or 0 for row in paid if row["modality"] == "stt")
+    assert -PIECE <= recorded - bill["seconds"] <= UNDER_WAY
     assert all(row["cost_nanos"] > 0 for row in paid)
     assert all(row["cost_nanos"] == 0 for row in rows if row["model"] in LOCAL)
