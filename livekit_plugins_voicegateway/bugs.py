@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from .concealing import conceal
 from .log import logger
 
 __all__ = ["FAULT", "fault_of", "never_raises", "report_bug"]
@@ -39,6 +40,7 @@ def report_bug(doing: str, error: BaseException) -> None:
     if kind in _reported:
         return
     _reported.add(kind)
+    conceal(error)
     logger.error(
         "VoiceGateway could not %s; the call goes on. Please report this with the traceback.",
         doing,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo
 
+from .concealing import environment
 from .config_file.variables import Template
 from .days import Days
 from .errors import ConfigError, ConfigProblem, UnknownProjectError, VoiceGatewayError
@@ -281,6 +282,7 @@ def load_config(path: Path | None = None, *, env: Mapping[str, str] = os.environ
     Raises:
         ConfigError: The file cannot be read, or is wrong; names all its faults.
     """
+    env = environment(env)
     found = _find(path, env)
     override = env.get("VOICEGW_DATABASE_URL")
     problem = database_problem(override) if override else None

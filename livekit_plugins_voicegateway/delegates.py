@@ -22,6 +22,7 @@ from livekit.agents.utils import is_given
 from .accounts import Accounts, Delegate
 from .adapters import as_stream
 from .bugs import never_raises
+from .concealing import conceal
 from .errors import VoiceGatewayError
 from .gateway import Gateway, current_gateway
 from .log import logger
@@ -302,6 +303,10 @@ class Delegates(Accounts[M]):
         self._owner.emit("metrics_collected", *args)
 
     def _forward_error(self, *args: Any) -> None:
+        for event in args:
+            # of a request that is no stream; streams have theirs looked at in metering/attempts.py
+            if isinstance(error := getattr(event, "error", None), BaseException):
+                conceal(error)
         self._owner.emit("error", *args)
 
 

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
+from .concealing import environment
 from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
@@ -75,13 +76,13 @@ class Gateway:
         monotonic: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], str] = uuid7,
     ) -> None:
-        self.env = env
+        self.env = environment(env)
         self.pid = os.getpid()
         self.config = config if config is not None else load_config(env=env)
         self.clock = clock
         self.monotonic = monotonic
         self.new_id = new_id
-        self.router = Router(self.config, env=env)
+        self.router = Router(self.config, env=self.env)
         self.prices = PriceBook(
             self.config.pricing,
             {project.id: project.pricing for project in self.config.projects.values()},
@@ -103,7 +104,7 @@ class Gateway:
             day_start=lambda day: days.bounds(day)[0],
             clock=clock,
         )
-        self.watcher = ProjectWatcher(self.config, env=env, take_in=self._take_in)
+        self.watcher = ProjectWatcher(self.config, env=self.env, take_in=self._take_in)
         self._serving = self.config  # and the projects that were deleted while it runs
         self._delegates: weakref.WeakSet[Delegates[Any]] = weakref.WeakSet()
         self._delegates_lock = threading.Lock()

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from .concealing import HoldsKeys, environment
 from .config_file.variables import Template
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MODALITIES: Final[tuple[Modality, ...]] = ("stt", "llm", "tts")
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class Option(HoldsKeys):
     """One option, as it is written.
 
     Attributes:
@@ -40,7 +41,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ProviderOptions:
+class ProviderOptions(HoldsKeys):
     """The options of one provider, for a project or for all. Shows names, never values.
 
     Attributes:
@@ -100,6 +101,7 @@ class ProviderOptions:
         Raises:
             UnsetVariableError: An option needs an environment variable that is not set.
         """
+        env = environment(env)
         merged = {**self.general, **self.blocks.get(modality, {})}
         return {
             name: _filled(option.value, env)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .concealing import Arguments, conceal, environment, note_keys
 from .config import Config
 from .errors import (
     ConfigError,
@@ -25,6 +25,7 @@ from .errors import (
 from .livekit_headers import strip_livekit_headers
 from .log import logger
 from .metering.usage import Modality
+from .model_strings import KIND, ModelSpec, Route, parse_model
 from .plugin_classes import (
     accepted_by,
     argument_meant,
@@ -43,7 +44,6 @@ from .providers import (
     KNOWN_PLUGINS,
     LOCAL_OPTIONS,
     OPENAI_CONSTRUCTORS,
-    PACKAGE_NAMES,
     PREFERRED_ARGUMENTS,
 )
 
@@ -52,87 +52,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelSpec", "Route", "Router", "option_block", "parse_model"]
 
-_KIND = {"stt": "speech-to-text", "llm": "language", "tts": "text-to-speech"}
 _LOCAL = {
     "stt": "local/whisper-<size>, for example local/whisper-base",
     "llm": "ollama/<model>, for example ollama/qwen2.5:3b",
     "tts": "local/kokoro",
 }
-_EXAMPLE = {
-    "stt": "deepgram/nova-3",
-    "llm": "openai/gpt-4.1-mini",
-    "tts": "cartesia/sonic-3",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A model string, taken apart.
-
-    Attributes:
-        requested: The whole string as the application wrote it.
-        provider: The plugin's name, ``deepgram``.
-        model: The model's name, ``nova-3``; empty for a bare provider, whose plugin then chooses.
-        suffix: What followed the last colon: a language (STT) or a voice (TTS).
-    """
-
-    requested: str
-    provider: str
-    model: str
-    suffix: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """What the application asked for: a model, and the arguments it gave.
-
-    Attributes:
-        route: The model string, taken apart.
-        arguments: Arguments by the names of ``livekit.agents.inference``; only those given.
-        extra: ``extra_kwargs``: options of the provider, as the provider or its plugin spells them.
-    """
-
-    route: Route
-    # not shown: either may hold a key
-    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-def parse_model(modality: Modality, text: object) -> Route:
-    """Take a model string apart.
-
-    The last colon separates the language of an STT model and the voice of a TTS model; an LLM's
-    name has no suffix, so that ``ollama/qwen2.5:3b`` stays one name.
-
-    Args:
-        modality: Which kind of model the string names.
-        text: ``provider/model[:suffix]``.
-
-    Raises:
-        UnknownModelError: It is no such string.
-    """
-    example = f'write it as "provider/model", for example "{_EXAMPLE[modality]}"'
-    if not isinstance(text, str) or not text.strip():
-        raise UnknownModelError(f"no {_KIND[modality]} model was named: {example}")
-    if text == "auto" or text.startswith("auto:"):
-        raise UnknownModelError(
-            f"{text!r} leaves the choice of a model to LiveKit Cloud, which is not asked here: "
-            f"{example}"
-        )
-    provider, slash, model = text.partition("/")
-    suffix: str | None = None
-    if modality != "llm":
-        if slash:
-            model, colon, tail = model.rpartition(":") if ":" in model else (model, "", "")
-        else:
-            provider, colon, tail = provider.partition(":")
-        suffix = tail if colon and tail else None
-    provider = PACKAGE_NAMES.get(provider, provider)
-    if not provider or (slash and not model):
-        raise UnknownModelError(f"{text!r} is not a model: {example}")
-    if not slash and provider not in KNOWN_PLUGINS and not installed(provider):
-        raise UnknownModelError(f"{text!r} is not a model: {example}")
-    return Route(text, provider, model, suffix)
 
 
 class Router:
@@ -145,7 +69,7 @@ class Router:
 
     def __init__(self, config: Config, *, env: Mapping[str, str] = os.environ) -> None:
         self.config = config
-        self._env = env
+        self._env = environment(env)
         self._checked: set[str] = set()
 
     def build(self, modality: Modality, spec: ModelSpec, project: Project) -> Any:
@@ -167,7 +91,12 @@ class Router:
         arguments = self._configured(modality, block, accepted, spec, project)
         self._apply(arguments, construct, modality, spec)
         self._require_key(arguments, accepted, modality, spec, project)
-        instance = construct(**arguments)
+        note_keys(arguments[name] for name in arguments.keys() & KEY_ARGUMENTS)
+        try:
+            instance = construct(**arguments)
+        except Exception as e:
+            conceal(e)
+            raise
         strip_livekit_headers(instance)
         return instance
 
@@ -263,7 +192,7 @@ class Router:
                 constructs = of_any if modality is None else of_class[modality]
                 if option.name in accepted_by(constructs):
                     continue
-                kind = "class" if modality is None else f"{_KIND[modality]} class"
+                kind = "class" if modality is None else f"{KIND[modality]} class"
                 problems.append(
                     ConfigProblem(
                         option.key_path,
@@ -319,12 +248,12 @@ class Router:
             )
         if route.provider == "local":
             raise UnknownModelError(
-                f"{route.requested!r}: the local {_KIND[modality]} model is {_LOCAL[modality]}"
+                f"{route.requested!r}: the local {KIND[modality]} model is {_LOCAL[modality]}"
             )
         known = {*KNOWN_PLUGINS, *OPENAI_CONSTRUCTORS, *installed_plugins()}
         if route.provider in known:
             raise UnknownModelError(
-                f"{route.requested!r}: {route.provider!r} has no {_KIND[modality]} models. "
+                f"{route.requested!r}: {route.provider!r} has no {KIND[modality]} models. "
                 f"{_providers_of(modality)}"
             )
         raise UnknownModelError(
@@ -339,7 +268,7 @@ class Router:
         accepted: frozenset[str],
         spec: ModelSpec,
         project: Project,
-    ) -> dict[str, Any]:
+    ) -> Arguments:
         """The options of the configuration that the class takes, the project's over the shared."""
         own = project.providers.get(block)
         if own is not None and own.unusable:
@@ -350,7 +279,7 @@ class Router:
             # nor does the application's key go where the project says
             options = self.config.providers.get(block)
         if options is None:
-            return {}
+            return Arguments()
         without = options.keys(modality) - accepted
         own_keys = own.keys(modality) & KEY_ARGUMENTS & accepted if own is not None else frozenset()
         if _given_keys(spec):
@@ -359,15 +288,15 @@ class Router:
             # a project that names its own key has nothing to do with any key of the top level
             without |= KEY_ARGUMENTS - own_keys
         try:
-            arguments = options.resolve(modality, self._env, without=without)
+            arguments = Arguments(options.resolve(modality, self._env, without=without))
         except UnsetVariableError as e:
             if e.key_path.rpartition(".")[2] in KEY_ARGUMENTS:
                 raise MissingCredentialsError(
                     project.id, block, f"{e.variable} is not set ({e.source} line {e.line})"
                 ) from None
             raise VoiceGatewayError(f"project {project.id!r}, provider {block!r}: {e}") from None
-        for name, value in arguments.items():
-            if name in KEY_ARGUMENTS and (fault := fault_of_key(name, value)):
+        for name in arguments.keys() & KEY_ARGUMENTS:
+            if fault := fault_of_key(name, arguments[name]):
                 raise MissingCredentialsError(
                     project.id, block, f"{options.key_path(name)} {fault}"
                 )
@@ -377,37 +306,39 @@ class Router:
 
     def _apply(
         self,
-        arguments: dict[str, Any],
+        arguments: Arguments,
         construct: Callable[..., Any],
         modality: Modality,
         spec: ModelSpec,
     ) -> None:
         """Put what the application gave over what the configuration says."""
         route, accepted = spec.route, parameters(construct)
-        given: dict[str, Any] = dict(spec.arguments)
+        given = Arguments(spec.arguments)
         if route.model:
             given["model"] = route.model
         if route.suffix is not None:
             given.setdefault("language" if modality == "stt" else "voice", route.suffix)
-        for name, value in given.items():
+        for name in given:
             target = _argument(route, modality, name, accepted)
             if target is not None:
-                arguments[target] = _spelled(target, value)
+                arguments[target] = _spelled(target, given[name])
             elif name in ("api_key", "base_url"):
                 raise UnknownModelError(
                     f"{route.requested!r}: the plugin {route.provider!r} takes no {name}="
                 )
             elif name not in ("model", "http_session", "vad", "encoding"):
-                logger.warning("%s takes no %s; %r has no effect", route.requested, name, value)
+                logger.warning(
+                    "%s takes no %s; %r has no effect", route.requested, name, given[name]
+                )
         names = EXTRA_NAMES.get((route.provider, modality), {})
-        for key, value in spec.extra.items():
+        for key in spec.extra:
             name = names.get(key, key)
             if name not in accepted:
                 raise UnknownModelError(
                     f"{route.requested!r} takes no option {key!r}: it must be "
                     f"{argument_meant(key, [construct])}"
                 )
-            arguments[name] = value
+            arguments[name] = spec.extra[key]
 
     def _require_key(
         self,
@@ -418,8 +349,9 @@ class Router:
         project: Project,
     ) -> None:
         provider = spec.route.provider
-        for name, value in _given_keys(spec).items():
-            if fault := fault_of_key(name, value):
+        given = _given_keys(spec)
+        for name in given:
+            if fault := fault_of_key(name, given[name]):
                 raise MissingCredentialsError(project.id, provider, f"the {name}= argument {fault}")
         variables = KEY_VARIABLES.get(provider, ())
         own = project.providers.get(provider)
@@ -434,16 +366,17 @@ class Router:
             raise MissingCredentialsError(
                 project.id,
                 provider,
-                f"its {_KIND[modality]} models take "
+                f"its {KIND[modality]} models take "
                 f"{main or ' or '.join(sorted(takes)) or 'no key'}"
                 f" where {own.path} has {' and '.join(sorted(named))}",
             )
         if not variables or not takes:
             return
         for variable in variables:
-            if value := self._env.get(variable):
-                if fault := fault_of_key("api_key", value):
+            if self._env.get(variable):
+                if fault := fault_of_key("api_key", self._env[variable]):
                     raise MissingCredentialsError(project.id, provider, f"{variable} {fault}")
+                note_keys([self._env[variable]])
                 return
         raise MissingCredentialsError(
             project.id,
@@ -453,13 +386,15 @@ class Router:
         )
 
 
-def _given_keys(spec: ModelSpec) -> dict[str, Any]:
+def _given_keys(spec: ModelSpec) -> Arguments:
     """The keys that the application itself gave: they go before any of the configuration."""
-    return {
-        name: value
-        for name, value in (*spec.arguments.items(), *spec.extra.items())
-        if name in KEY_ARGUMENTS
-    }
+    return Arguments(
+        {
+            name: value
+            for name, value in (*spec.arguments.items(), *spec.extra.items())
+            if name in KEY_ARGUMENTS
+        }
+    )
 
 
 def _is_apart(own: ProviderOptions | None, modality: Modality, project: Project) -> bool:
@@ -492,4 +427,4 @@ def _providers_of(modality: Modality) -> str:
     names = {name for name, kinds in KNOWN_PLUGINS.items() if modality in kinds}
     if modality == "llm":
         names |= OPENAI_CONSTRUCTORS.keys()
-    return f"Providers of {_KIND[modality]} models: {', '.join(sorted(names))}."
+    return f"Providers of {KIND[modality]} models: {', '.join(sorted(names))}."

@@ -13,13 +13,15 @@ import hmac
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from ..concealing import HoldsKeys
+
 __all__ = ["Endpoint", "secret_problem", "sign", "url_problem"]
 
 _PREFIX = "whsec_"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(HoldsKeys):
     """Where alerts go. Its ``repr`` shows the host alone: path and user may be secrets.
 
     Attributes:

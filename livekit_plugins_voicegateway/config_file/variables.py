@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..concealing import HoldsKeys
 from ..errors import UnsetVariableError
 
 __all__ = ["Template", "has_variables", "is_malformed"]
@@ -32,7 +33,7 @@ def is_malformed(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Template:
+class Template(HoldsKeys):
     """A string of the configuration with variables in it.
 
     Attributes:

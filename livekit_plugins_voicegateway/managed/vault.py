@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from ..concealing import environment
 from ..errors import SecretKeyError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Vault:
     """
 
     def __init__(self, env: Mapping[str, str] = os.environ) -> None:
-        self._env = env
+        self._env = environment(env)
 
     def seal(self, project_id: str, providers: Options) -> str:
         """Return the options as a text that only holders of the key can read.

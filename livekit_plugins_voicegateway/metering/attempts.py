@@ -16,6 +16,7 @@ import aiohttp
 from livekit import rtc
 
 from ..bugs import fault_of, never_raises, report_bug
+from ..concealing import conceal
 
 if TYPE_CHECKING:
     from livekit.agents import stt
@@ -77,6 +78,8 @@ def _watch_attempts(stream: Any, observer: AttemptObserver) -> None:
         try:
             await run(*args)
         except BaseException as e:
+            # before LiveKit logs it, traces it, or tells the application
+            conceal(e)
             ended(e)
             raise
         ended(None)

@@ -84,17 +84,18 @@ def test_database_and_token_need_their_variables_only_when_they_are_used(load: L
 
 
 def test_database_and_token_follow_the_environment(load: Load) -> None:
-    env: dict[str, str] = {}
+    env = {"OTHER": "x"}
     config = load("{database: {url: 'sqlite:////${DIR}/x.db'}, server: {token: '${T}'}}", env)
-    config.env["DIR"] = "data"  # type: ignore[index]
-    config.env["T"] = "t0k"  # type: ignore[index]
+    env["DIR"] = "data"
+    env["T"] = "t0k"
     assert config.database_url == "sqlite:////data/x.db"
     assert config.server.token == "t0k"
 
 
 def test_a_database_that_turns_out_wrong_later_is_an_error_then(load: Load) -> None:
-    config = load("database: {url: '${URL}'}", {"OTHER": "x"})
-    config.env["URL"] = "mysql://x:pass-word@y/z"  # type: ignore[index]
+    env = {"OTHER": "x"}
+    config = load("database: {url: '${URL}'}", env)
+    env["URL"] = "mysql://x:pass-word@y/z"
     with pytest.raises(ConfigError, match="begins with mysql://") as caught:
         _ = config.database_url
     assert "pass-word" not in str(caught.value)
