@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from .background import BackgroundThread
 from .budgets import Budget, Wish, dollars
+from .bugs import report_bug
 from .days import Days
+from .errors import VoiceGatewayError
 from .log import logger
 from .projects import Project
 
@@ -194,7 +196,10 @@ class Budgets:
 
     def fail(self, error: BaseException) -> None:
         """The ledger cannot be asked: tell everybody who waits."""
-        logger.debug("the ledger does not answer for budgets: %s", error)
+        if isinstance(error, (VoiceGatewayError, OSError)):
+            logger.debug("the ledger does not answer for budgets: %s", error)
+        else:
+            report_bug("ask the ledger for money", error)
         for budget in list(self._all.values()):
             budget.not_answered()
 
@@ -328,3 +333,5 @@ class LeaseThread:
             await self._ledger.close()
         except Exception as e:
             logger.debug("the ledger did not take back the leases of this process: %s", e)
+            if not isinstance(e, (VoiceGatewayError, OSError)):
+                report_bug("give money back to the ledger", e)

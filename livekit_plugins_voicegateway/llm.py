@@ -342,6 +342,11 @@ class LLMStream(llm.LLMStream):
         self._request = dataclasses.replace(self._request, fault=fault)
         self.attempt_began()
 
+    def miscounted(self, fault: str) -> None:
+        """The row says that it may have been more."""
+        if self._meter is not None:
+            self._meter.fault = fault
+
     def _count(self, chunk: llm.ChatChunk) -> None:
         if self._meter is not None:
             self._meter.chunk(chunk)

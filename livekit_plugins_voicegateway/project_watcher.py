@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .background import BackgroundThread
+from .bugs import report_bug
+from .errors import VoiceGatewayError
 from .log import logger
 
 if TYPE_CHECKING:
@@ -137,6 +139,8 @@ class ProjectWatcher:
                 self._take_in(self._catalogue.config)
             self._trouble = ""
         except Exception as e:
+            if not isinstance(e, (VoiceGatewayError, OSError)):
+                report_bug("look for projects made at run time", e)
             if self._trouble != str(e):
                 self._trouble = str(e)
                 logger.debug("VoiceGateway cannot look for projects made at run time: %s", e)
@@ -154,5 +158,5 @@ class ProjectWatcher:
         while self._jobs and not self._stopping.is_set():
             try:
                 self._jobs.popleft()()
-            except Exception:
-                logger.exception("VoiceGateway could not take in a change of a project")
+            except Exception as e:
+                report_bug("take in a change of a project", e)

@@ -494,3 +494,6 @@ class _Connection:
 
     def unwatched(self, fault: str) -> None:
         self._meter.fault = fault
+
+    def miscounted(self, fault: str) -> None:
+        self._meter.fault = fault

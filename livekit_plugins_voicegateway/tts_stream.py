@@ -111,6 +111,11 @@ class _Attempts:
         self._request = dataclasses.replace(self._request, fault=fault)
         self.attempt_began()
 
+    def miscounted(self, fault: str) -> None:
+        """The row says that it may have been more."""
+        if self.meter is not None:
+            self.meter.fault = fault
+
     @never_raises("trace a synthesis", None)
     def traced(self, span: trace.Span, caller_span: trace.Span) -> trace.Span | None:
         """The span of the synthesis begins; what LiveKit is to end in its place, if anything.

@@ -45,6 +45,9 @@ class AttemptObserver(Protocol):
     def unwatched(self, fault: str) -> None:
         """The stream cannot be watched: it is not known how many attempts there are."""
 
+    def miscounted(self, fault: str) -> None:
+        """An event of the present attempt was not counted."""
+
 
 def watch(
     stream: Any, observer: AttemptObserver, events: Callable[[Any], None] | None = None
@@ -62,7 +65,7 @@ def watch(
     try:
         _watch_attempts(stream, observer)
         if events is not None:
-            _watch_events(stream, events)
+            _watch_events(stream, events, observer)
     except Exception as e:
         report_bug("watch a request", e)
         never_raises("meter an attempt", None)(observer.unwatched)(fault_of(e))
@@ -87,15 +90,16 @@ def _watch_attempts(stream: Any, observer: AttemptObserver) -> None:
     stream._run = attempt
 
 
-def _watch_events(stream: Any, observer: Callable[[Any], None]) -> None:
+def _watch_events(stream: Any, events: Callable[[Any], None], observer: AttemptObserver) -> None:
     send = stream._event_ch.send_nowait
 
     def observed(event: Any) -> None:
         send(event)
         try:
-            observer(event)
+            events(event)
         except Exception as e:
             report_bug("meter what a provider has sent", e)
+            never_raises("mark a row", None)(observer.miscounted)(fault_of(e))
 
     stream._event_ch.send_nowait = observed
 

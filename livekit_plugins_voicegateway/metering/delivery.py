@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ..bugs import report_bug
 from ..errors import OutboxError, VoiceGatewayError
 from ..log import logger
 from .usage import UsageRow
@@ -108,15 +109,13 @@ class Delivery:
                 all rows are safe.
         """
         if self._writing is not None:
-            await asyncio.wait({self._writing}, timeout=0)
-            self._see_what_came_of_it()
+            await self._wait_for_what_is_written(0)
             if self._writing is not None and self._waiting:
                 self._put_into_outbox()  # the ledger is at something older, for too long already
+            await self._wait_for_what_is_written(PATIENCE)
         if self._writing is None and self._is_due(now):
             self._writing = asyncio.create_task(self._write(list(self._waiting.values())))
-        if self._writing is not None:
-            await asyncio.wait({self._writing}, timeout=PATIENCE)
-            self._see_what_came_of_it()
+            await self._wait_for_what_is_written(PATIENCE)
         if self._waiting and (self._failing or self._writing is not None):
             self._put_into_outbox()
         if now and self._writing is not None:
@@ -195,11 +194,18 @@ class Delivery:
             raise
         return sent
 
+    async def _wait_for_what_is_written(self, seconds: float) -> None:
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=seconds)
+            self._see_what_came_of_it()
+
     def _see_what_came_of_it(self) -> None:
         task = self._writing
         if task is None or not task.done():
             return
         self._writing = None
+        if task.cancelled():  # the recorder's thread begins anew, after a bug
+            return
         error = task.exception()
         if error is None:
             if self._failing:
@@ -209,6 +215,8 @@ class Delivery:
                 self._look_at = min(self._look_at, self._monotonic() + RETRY)
             return
         self._retry_at = self._monotonic() + RETRY
+        if not isinstance(error, (VoiceGatewayError, OSError)):
+            report_bug("write usage into the ledger", error)
         if not self._failing:
             self._failing = True
             kept = "in memory" if not self._outboxes else f"in {self._outboxes[0].path}"

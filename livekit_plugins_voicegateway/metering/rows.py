@@ -79,7 +79,7 @@ class RowBuilder:
         except Exception as e:
             report_bug("begin a row", e)
             meter.fault = fault_of(e)
-            day = datetime.datetime.fromtimestamp(begins, datetime.UTC).date().isoformat()
+            day = datetime.datetime.now(datetime.UTC).date().isoformat()
             return Part(str(uuid.uuid4()), day, begins, Quantities())
 
     def next_part(self, meter: Meter, day: str, started_at: float) -> Part:
