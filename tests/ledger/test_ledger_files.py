@@ -59,6 +59,7 @@ async def test_file_and_folder_are_made_for_the_owner_alone(tmp_path: Path) -> N
         os.umask(previous)
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_commits_reach_the_disk_and_readers_do_not_wait(ledger: SqliteLedger) -> None:
     assert await pragma(ledger, "journal_mode") == "wal"
     assert await pragma(ledger, "synchronous") == 2  # FULL

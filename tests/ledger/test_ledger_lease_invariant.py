@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -22,11 +24,13 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
+from support.ledger_places import fresh_place
+from support.postgres import PostgresServer
 from support.usage_rows import NOON, usage_row
 
 from livekit_plugins_voicegateway.ledger.base import Grant
-from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 
 LIFE = 30.0
@@ -58,16 +62,19 @@ class Leases(RuleBasedStateMachine):
     """Costs are whatever they are; the subclass keeps them within the leases."""
 
     within_lease: ClassVar = False
+    server: ClassVar[PostgresServer | None] = None
 
     owners = Bundle("owners")
     rows = Bundle("rows")
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.runner = asyncio.Runner()
         self.now = NOON
-        self.ledger = SqliteLedger(Path(self.folder.name) / "voicegw.db", clock=lambda: self.now)
+        self.left = ExitStack()
+        folder = Path(self.left.enter_context(tempfile.TemporaryDirectory()))
+        place = self.left.enter_context(fresh_place(self.server, folder, lambda: self.now))
+        self.runner = self.left.enter_context(asyncio.Runner())
+        self.ledger = place.ledger()
         self.run(self.ledger.open())
 
         self.budget = dict.fromkeys(PROJECTS, 1_000)
@@ -79,8 +86,7 @@ class Leases(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.run(self.ledger.close())
-        self.runner.close()
-        self.folder.cleanup()
+        self.left.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -271,14 +277,14 @@ class LeasesThatAreKept(Leases):
     within_lease = True
 
 
-limits = settings(
-    max_examples=30,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-
-TestAnyCosts = Leases.TestCase
-TestAnyCosts.settings = limits
-TestCostsWithinLeases = LeasesThatAreKept.TestCase
-TestCostsWithinLeases.settings = limits
+@pytest.mark.parametrize("machine", [Leases, LeasesThatAreKept])
+def test_no_more_is_spent_and_leased_than_the_budget_has(
+    machine: type[Leases], engine: PostgresServer | None
+) -> None:
+    limits = settings(
+        max_examples=30 if engine is None else 12,
+        stateful_step_count=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    run_state_machine_as_test(type("Here", (machine,), {"server": engine}), settings=limits)

@@ -37,12 +37,15 @@ COLUMNS = {
         audio_seconds input_tokens cached_input_tokens output_tokens characters total_cost""",
 }
 
+sqlite_only = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def shell(ledger: Ledger, path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path)
 
 
+@sqlite_only
 @pytest.mark.parametrize("table", COLUMNS)
 def test_columns_that_others_rely_on_come_first_and_in_order(
     shell: sqlite3.Connection, table: str
@@ -77,6 +80,7 @@ async def write_recent(ledger: Ledger, path: Path) -> list[str]:
     return [f"dev|{today}|", f"prod|{today}|1.75", f"staging|{today}|1.0e-09"]
 
 
+@sqlite_only
 async def test_the_published_query_works_in_python(
     ledger: Ledger, path: Path, shell: sqlite3.Connection
 ) -> None:
@@ -88,6 +92,7 @@ async def test_the_published_query_works_in_python(
     ]
 
 
+@sqlite_only
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the sqlite3 shell is not installed")
 async def test_the_published_query_works_in_the_shell(ledger: Ledger, path: Path) -> None:
     expected = await write_recent(ledger, path)
@@ -98,6 +103,7 @@ async def test_the_published_query_works_in_the_shell(ledger: Ledger, path: Path
     assert printed.decode().splitlines() == expected
 
 
+@sqlite_only
 async def test_whoever_changes_a_row_by_hand_keeps_the_totals_right(
     ledger: Ledger, shell: sqlite3.Connection
 ) -> None:
@@ -122,13 +128,14 @@ def test_every_query_is_described_and_used() -> None:
     folder = Path(package.__file__).parent
     code = "".join(file.read_text() for file in folder.glob("*.py"))
     text = "".join(file.read_text() for file in (folder / "sql" / "queries").rglob("*.sql"))
-    for name in load_queries("sqlite"):
+    for name in {**load_queries("sqlite"), **load_queries("postgres")}:
         assert re.search(rf"^-- {name} --\n-- \w", text, re.MULTILINE), (
             f"{name} says not what it does"
         )
         assert f'"{name}"' in code, f"nobody asks {name}"
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     "name",
     [

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support.ledger_places import Place, fresh_place
+from support.postgres import PostgresServer
 from support.usage_rows import NOON, usage_row
 
 from livekit_plugins_voicegateway.ledger.base import RowFilter, Totals
-from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 
 IDS = ("a", "b", "c", "d")
@@ -38,6 +41,22 @@ versions = st.builds(
 events = st.lists(st.lists(versions, max_size=6) | st.just("close stale"), max_size=8)
 
 
+def limits(engine: PostgresServer | None, examples: int) -> settings:
+    """How much is tried: less where each step is a round trip to a server."""
+    return settings(
+        max_examples=examples if engine is None else examples // 3,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+@contextmanager
+def any_place(engine: PostgresServer | None) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory() as folder:
+        with fresh_place(engine, Path(folder), clock=lambda: NOON) as place:
+            yield place
+
+
 def added_up(rows: list[UsageRow]) -> dict[str, Totals]:
     sums: dict[str, Totals] = {}
     for row in rows:
@@ -55,14 +74,10 @@ def added_up(rows: list[UsageRow]) -> dict[str, Totals]:
     return sums
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(events)
-def test_totals_are_the_sum_of_the_rows_after_anything(
-    happened: list[list[UsageRow] | str],
-) -> None:
-    async def run() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            async with SqliteLedger(Path(folder) / "voicegw.db", clock=lambda: NOON) as ledger:
+def test_totals_are_the_sum_of_the_rows_after_anything(engine: PostgresServer | None) -> None:
+    async def run(happened: list[list[UsageRow] | str]) -> None:
+        with any_place(engine) as place:
+            async with place.ledger() as ledger:
                 for event in happened:
                     if isinstance(event, str):
                         await ledger.close_stale(-1)
@@ -75,12 +90,26 @@ def test_totals_are_the_sum_of_the_rows_after_anything(
                 found = {line.day: line.totals for line in days if line.grouping == "day"}
                 assert found == added_up(rows)
 
-    asyncio.run(run())
+    @limits(engine, 60)
+    @given(events)
+    def check(happened: list[list[UsageRow] | str]) -> None:
+        asyncio.run(run(happened))
+
+    check()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_the_last_version_stays_in_whatever_order_versions_arrive(data: st.DataObject) -> None:
+def test_the_last_version_stays_in_whatever_order_versions_arrive(
+    engine: PostgresServer | None,
+) -> None:
+    @limits(engine, 40)
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        check_last_version(engine, data)
+
+    check()
+
+
+def check_last_version(engine: PostgresServer | None, data: st.DataObject) -> None:
     first = usage_row(id="a", status="open", duration_ms=0.0)
     history = [
         replace(first, output_tokens=10 * step, cost_nanos=step, duration_ms=1000.0 * step)
@@ -96,8 +125,8 @@ def test_the_last_version_stays_in_whatever_order_versions_arrive(data: st.DataO
     size = data.draw(st.integers(1, len(arriving)))
 
     async def run() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            async with SqliteLedger(Path(folder) / "voicegw.db", clock=lambda: NOON) as ledger:
+        with any_place(engine) as place:
+            async with place.ledger() as ledger:
                 for start in range(0, len(arriving), size):
                     await ledger.write(arriving[start : start + size])
                     if data.draw(st.booleans()):
