@@ -85,6 +85,8 @@ def explain(path: Path, error: sqlite3.Error | OSError, wait: float) -> LedgerEr
             code = sqlite3.SQLITE_PERM
         elif code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _is_full(path):
             code = sqlite3.SQLITE_FULL  # the -shm cannot be made longer, or not be made
+        elif code == sqlite3.SQLITE_IOERR and path.exists() and not os.access(path, os.W_OK):
+            code = sqlite3.SQLITE_READONLY  # since it was opened
         damaged = is_damage(error)
         explained = _REASONS.get(code, "").format(wait=wait)
         reason = f"{explained} ({error})" if explained else str(error)

@@ -22,7 +22,16 @@ from ..log import logger
 from .queries import load_queries
 from .sqlite_errors import FileMoved, is_damage
 
-__all__ = ["Files", "Watch", "folder_lock", "leave_behind", "look", "move_aside", "put_in_place"]
+__all__ = [
+    "Files",
+    "Watch",
+    "folder_lock",
+    "leave_behind",
+    "look",
+    "move_aside",
+    "put_in_place",
+    "was_moved_aside",
+]
 
 Key = tuple[int, int]
 """Device and inode: what a file is, whatever it is called."""
@@ -253,6 +262,11 @@ def move_aside(path: Path, seen: Key | None, error: BaseException, *, wait: floa
         aside,
     )
     return True
+
+
+def was_moved_aside(path: Path, old: Files) -> bool:
+    """Whether a file that was at a path has been moved aside, by whichever process."""
+    return any(_key(str(aside)) == old.main for aside in path.parent.glob(f"{path.name}.corrupt-*"))
 
 
 def put_in_place(path: Path, source: sqlite3.Connection, old: Files, *, wait: float) -> bool:

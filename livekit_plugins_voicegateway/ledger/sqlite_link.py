@@ -21,7 +21,7 @@ from .migrate import create, empty_script, is_current
 from .queries import load_queries
 from .sqlite_connection import SqliteConnection
 from .sqlite_errors import FileDamaged, FileMoved, explain, is_damage
-from .sqlite_files import folder_lock, leave_behind, look, move_aside
+from .sqlite_files import folder_lock, leave_behind, look, move_aside, was_moved_aside
 
 __all__ = ["SqliteLink"]
 
@@ -197,7 +197,7 @@ class SqliteLink:
             create(path, wait=self._wait)
         except (sqlite3.DatabaseError, FileDamaged) as e:
             damaged = isinstance(e, FileDamaged) or is_damage(e)
-            if not damaged or not move_aside(path, before.main, e, wait=self._wait):
+            if not damaged or not move_aside(path, before.main, e.__cause__ or e, wait=self._wait):
                 raise
             create(path, wait=self._wait)
 
@@ -206,7 +206,8 @@ class SqliteLink:
         wal = Path(f"{self._path}-wal")
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_size == 0 and wal.stat().st_size > 0:
-                raise FileDamaged(f"the ledger {self._path} cannot be used: it was emptied")
+                reason = sqlite3.DatabaseError("it was emptied")
+                raise FileDamaged(f"the ledger {self._path} cannot be used: {reason}") from reason
 
     async def _for_reading(self) -> SqliteConnection:
         path = self._path
@@ -250,8 +251,8 @@ class SqliteLink:
             leave_behind(self._path, moved.old)
 
     def _say(self, moved: FileMoved) -> None:
-        if not _said.add(self._path, moved.old.main):
-            return
+        if not _said.add(self._path, moved.old.main) or was_moved_aside(self._path, moved.old):
+            return  # by another ledger of this process, or by whoever moved it
         if moved.new.main is None:
             logger.warning(
                 "the ledger %s was deleted while in use: what was in it is gone from reports and "

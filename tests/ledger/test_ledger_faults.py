@@ -288,6 +288,7 @@ async def test_a_damaged_file_is_moved_aside_and_usage_goes_on_in_a_new_one(
     assert f"{path} is damaged" in line
     assert f"moved to {aside}" in line
     assert f"`sqlite3 {aside} .recover |" in line
+    assert said(caplog, "in use") == []
 
 
 @DAMAGE
