@@ -211,6 +211,15 @@ class Config:
         return f"{_SQLITE}{file.as_posix()}"
 
     @property
+    def has_remote_ledger(self) -> bool:
+        """Whether the ledger is a server's, so that each host sends usage on from its outbox.
+
+        Raises:
+            UnsetVariableError, ConfigError: As `database_url`.
+        """
+        return not self.database_url.startswith(_SQLITE)
+
+    @property
     def outbox_folders(self) -> tuple[Path, ...]:
         """Where usage waits while the ledger cannot be written: in the first that can be used.
 

@@ -25,7 +25,8 @@ from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
 from .log import harmless, logger
-from .metering.delivery import Delivery
+from .metering.courier import Courier, OutboxSink
+from .metering.delivery import Delivery, RowSink
 from .metering.ids import uuid7
 from .metering.meter import Meter, RefusedMeter, Request
 from .metering.recorder import Recorder
@@ -96,7 +97,8 @@ class Gateway:
         self.leases = LeaseThread(self.budgets, self._open_ledger_for_leases)
         self.budgets.on_near = harmless(self._on_near)
         self.admission = Admission(self.budgets, tracking.on_ledger_failure)
-        delivery = Delivery(self._open_ledger, self._open_outboxes)
+        self.courier = Courier(self._open_ledger, self._open_outboxes)
+        delivery = Delivery(self._open_sink, self._open_fallback_outboxes)
         self.recorder = Recorder(
             delivery,
             rows,
@@ -276,6 +278,7 @@ class Gateway:
         """
         deadline = time.monotonic() + timeout
         self.recorder.close(timeout)  # first: what is written is paid out of the leases
+        self.courier.close(max(0.0, deadline - time.monotonic()))
         self.leases.close(max(0.0, deadline - time.monotonic()))
         self.watcher.close(max(0.0, deadline - time.monotonic()))
         if self.notices is not None:
@@ -315,6 +318,7 @@ class Gateway:
         if notices is not None:
             self.budgets.on_spent = harmless(notices.budget_spent)
             delivery.on_failure = harmless(notices.ledger_failing)
+            self.courier.on_failure = delivery.on_failure
             rows.on_unpriced = harmless(notices.price_unknown)
         return notices
 
@@ -385,10 +389,18 @@ class Gateway:
             raise
         return ledger
 
+    async def _open_sink(self) -> RowSink:
+        if self.config.has_remote_ledger:
+            return OutboxSink(self._open_outboxes(), self.courier.wake)
+        return await self._open_ledger()
+
     def _open_outboxes(self) -> Sequence[Outbox]:
         from .ledger.outbox import open_outboxes
 
         return open_outboxes(self.config)
+
+    def _open_fallback_outboxes(self) -> Sequence[Outbox]:
+        return () if self.config.has_remote_ledger else self._open_outboxes()
 
     def _job(self) -> tuple[str | None, str | None]:
         from livekit.agents import get_job_context

@@ -29,7 +29,7 @@ from .urls import without_credentials
 if TYPE_CHECKING:
     from ..config import Config
 
-__all__ = ["LIMIT_BYTES", "Outbox", "Waiting", "drain", "open_outboxes", "outbox_file"]
+__all__ = ["LIMIT_BYTES", "Outbox", "Waiting", "drain", "open_outboxes", "outbox_file", "send_on"]
 
 LIMIT_BYTES: Final = 512 * 1024 * 1024
 """Size of an outbox at most: about a million rows, hours of a hundred calls at once."""
@@ -288,17 +288,27 @@ async def drain(outbox: Outbox, ledger: RowTaker) -> int | None:
     if not outbox.count():
         return 0
     with outbox.draining() as ours:
-        if not ours:
-            return None
-        sent = last = 0
-        while True:
-            waiting, reached = outbox.after(last, BATCH)
-            if reached == last:
-                return sent
-            if waiting:
-                await ledger.write([one.row for one in waiting])
-                outbox.remove(waiting)
-            sent, last = sent + len(waiting), reached
+        return await send_on(outbox, ledger) if ours else None
+
+
+async def send_on(outbox: Outbox, ledger: RowTaker) -> int:
+    """`drain` for a process that is the one to drain already (see `Outbox.draining`).
+
+    Returns:
+        How many rows were sent.
+
+    Raises:
+        OutboxError, LedgerError: As `drain`.
+    """
+    sent = last = 0
+    while True:
+        waiting, reached = outbox.after(last, BATCH)
+        if reached == last:
+            return sent
+        if waiting:
+            await ledger.write([one.row for one in waiting])
+            outbox.remove(waiting)
+        sent, last = sent + len(waiting), reached
 
 
 def _made(path: Path) -> Path:

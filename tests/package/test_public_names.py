@@ -17,6 +17,7 @@ PACKAGE = [
     "MissingCredentialsError",
     "NoProjectChosenError",
     "NotManagedError",
+    "OutboxError",
     "ProjectExistsError",
     "ProviderNotInstalledError",
     "SecretKeyError",
