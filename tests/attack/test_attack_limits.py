@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from livekit_plugins_voicegateway.server.sessions import Sessions, TryLimit
 SHORT = 0.2
 """Seconds of a limit that a test waits for; the rest of the limits are far away."""
 
-SOME = 1.0
-"""The same where a test has to send something before the limit."""
+SOME = 2.0
+"""The same where a test has to do something before the limit, on a busy machine too."""
 
 
 def test_who_sends_nothing_is_hung_up_on() -> None:
@@ -66,7 +67,7 @@ def test_a_request_that_takes_long_is_not_hung_up_on() -> None:
         connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         while b"retry" not in connection.recv(65536):
             pass
-        connection.settimeout(SOME * 3)
+        connection.settimeout(SOME * 2)
         with pytest.raises(TimeoutError):
             connection.recv(1)
 
@@ -90,10 +91,11 @@ def test_an_answer_that_nobody_reads_is_given_up() -> None:
 
 
 def test_an_answer_that_is_read_may_take_as_long_as_it_likes() -> None:
-    with served(Connections(stall=SHORT)) as server, server.connect() as connection:
+    with served(Connections(stall=SOME)) as server, server.connect() as connection:
         connection.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        read = sum(len(connection.recv(1 << 20)) for _ in range(200))
-        assert read > 0
+        enough = time.monotonic() + SOME * 1.5
+        while time.monotonic() < enough:
+            assert connection.recv(1 << 20)
         assert not server.left.is_set()
 
 
