@@ -23,8 +23,8 @@ _HIDDEN: Final = "[key]"
 _DEEPEST: Final = 8
 """How deep an error's parts are looked through."""
 
-# every key that a plugin of this process was made with
-_keys: set[str] = set()
+# every key that a plugin of this process was made with, the longest first
+_keys: tuple[str, ...] = ()
 
 
 class HoldsKeys:
@@ -101,7 +101,11 @@ def environment(variables: Mapping[str, str]) -> Environment:
 
 def note_keys(keys: Iterable[object]) -> None:
     """Remember keys that plugins are made with, for `conceal`."""
-    _keys.update(key for key in keys if isinstance(key, str) and len(key) >= _SHORTEST)
+    global _keys
+    new = {key for key in keys if isinstance(key, str) and len(key) >= _SHORTEST}
+    if not new.issubset(_keys):
+        # another one, and not more in the same: other threads may be looking through it
+        _keys = tuple(sorted({*_keys, *new}, key=len, reverse=True))
 
 
 def conceal(error: BaseException) -> None:
@@ -145,7 +149,7 @@ def _without_keys(value: Any, depth: int) -> Any:
     """The same value, or one like it without keys."""
     if isinstance(value, str):
         text: str = value
-        for key in sorted(_keys, key=len, reverse=True):
+        for key in _keys:
             if key in text:
                 text = text.replace(key, _HIDDEN)
         return value if text is value else text

@@ -7,6 +7,7 @@ and what cannot be read there stands in `providers`. The router decides whose ke
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,8 @@ class Router:
             instance = construct(**arguments)
         except Exception as e:
             conceal(e)
+            # the plugin's own frames have the key among their variables
+            traceback.clear_frames(e.__traceback__)
             raise
         strip_livekit_headers(instance)
         return instance

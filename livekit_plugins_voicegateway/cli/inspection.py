@@ -271,12 +271,13 @@ def _alert_faults(config: Config) -> tuple[list[ConfigProblem], list[str]]:
 async def _database(config: Config) -> Database:
     """Try to open the ledger, without making one."""
     from ..ledger import make_ledger
+    from ..ledger.urls import without_credentials
 
     try:
         url = config.database_url
     except VoiceGatewayError as error:
         return Database(None, "failed", str(error))
-    shown = _without_password(url)
+    shown = without_credentials(url)
     try:
         async with make_ledger(url, read_only=True):
             pass
@@ -364,10 +365,3 @@ def _named_providers(config: Config) -> Iterator[tuple[str, ProviderOptions]]:
 
 def _is_installed(provider: str) -> bool:
     return importlib.util.find_spec(f"livekit.plugins.{provider}") is not None
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user = credentials.partition(":")[0]
-    return f"{scheme}{separator}{user}{at}{place}"
