@@ -189,7 +189,7 @@ def _beat(room: str) -> None:
 def note_death(room: str) -> None:
     """Write down that the process dies now, for whoever counts what is lost."""
     line = json.dumps({"room": room, "at": time.time()}) + "\n"
-    file = os.open(os.environ[MOMENTS], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = os.open(os.environ[MOMENTS], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, line.encode())
     os.close(file)
 

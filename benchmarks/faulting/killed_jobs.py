@@ -174,11 +174,15 @@ class Calls:
         ]
 
     async def close(self) -> None:
-        """End the worker, if it has not ended, and see that it did."""
+        """End the worker, if it has not ended: by force when it takes long, as it holds no calls."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        await asyncio.wait_for(self._process.wait(), PATIENCE)
-        await self._reading
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 10)
+        if self._process.returncode is None:
+            self._process.kill()
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
 
     async def _one(self, plan: Plan) -> tuple[float, int | None]:
         assert self._process.stdin is not None
@@ -311,7 +315,7 @@ async def hold_calls(**options: object) -> AsyncIterator[Calls]:
     Args:
         options: Of LiveKit's ``AgentServer``, beside those that `faulting.killed_worker` sets.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         async with Sandbox() as sandbox, Bill(sandbox) as bill:
             sandbox.openai.replies = [ANSWER]
@@ -319,6 +323,7 @@ async def hold_calls(**options: object) -> AsyncIterator[Calls]:
             sandbox.openai.time_to_first_token = 0.1
             sandbox.cartesia.pace = 6
             sandbox.cartesia.time_to_first_audio = 0.1
+            (folder / "tmp").mkdir()
             (folder / "voicegw.yaml").write_text(CONFIG.format(folder=folder, **sandbox.base_urls))
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -351,5 +356,6 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | {
         "VOICEGW_CONFIG": str(folder / "voicegw.yaml"),
         MOMENTS: str(folder / "moments"),
+        "TMPDIR": str(folder / "tmp"),  # jobs that are killed leave their files behind
         "NO_PROXY": "127.0.0.1",
     }
