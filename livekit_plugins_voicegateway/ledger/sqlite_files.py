@@ -23,7 +23,10 @@ from .queries import load_queries
 from .sqlite_errors import FileMoved, is_damage
 
 __all__ = [
+    "WAL_HEADER",
     "Files",
+    "Key",
+    "NotDamaged",
     "Watch",
     "folder_lock",
     "leave_behind",
@@ -42,7 +45,7 @@ _RETRY: Final = 0.02
 _CHECK_SECONDS: Final = 5.0
 """Seconds that a file is searched for damage at most; a gigabyte takes some two of them."""
 
-_WAL_HEADER: Final = 32
+WAL_HEADER: Final = 32
 """Bytes of a -wal file in which nothing was written yet, or none of it is valid any more."""
 
 _MEGABYTE: Final = 1 << 20
@@ -75,6 +78,10 @@ def look(path: str) -> Files:
     except OSError:
         main, size, changed = None, 0, 0
     return Files(main, _key(f"{path}-wal"), _key(f"{path}-shm"), size, changed)
+
+
+class NotDamaged(Exception):
+    """No damage is found in a file, or it has never been a ledger."""
 
 
 class Watch:
@@ -209,7 +216,7 @@ def leave_behind(path: Path, old: Files | None = None) -> None:
     now = look(str(path))
     if now.wal is not None and (old is None or now.wal == old.wal):
         wal = Path(f"{path}-wal")
-        if wal.stat().st_size > _WAL_HEADER:
+        if wal.stat().st_size > WAL_HEADER:
             aside = _free(path, "deleted")
             os.rename(wal, f"{aside}-wal")
             logger.warning(
@@ -224,7 +231,7 @@ def leave_behind(path: Path, old: Files | None = None) -> None:
         Path(f"{path}-shm").unlink()
 
 
-def move_aside(path: Path, seen: Key | None, error: BaseException, *, wait: float) -> bool:
+def move_aside(path: Path, seen: Key | None, *, wait: float) -> Path | None:
     """Move a damaged ledger to a name that says so, with all that belongs to it.
 
     Of all processes that find the damage one moves the file, and only the one that it has seen.
@@ -232,36 +239,26 @@ def move_aside(path: Path, seen: Key | None, error: BaseException, *, wait: floa
     Args:
         path: The ledger's file.
         seen: The file that was found to be damaged, as `look` knows it.
-        error: What SQLite said.
         wait: Seconds to wait for other processes.
 
     Returns:
-        Whether another file may be made, or is there already. If not, no damage is found in it
-        any more, or it has never been a ledger.
+        The file's new place; None when there is another file by now.
 
     Raises:
+        NotDamaged: No damage is found in it any more, or it has never been a ledger.
         LedgerError, OSError, sqlite3.Error: It cannot be looked at, or not be moved.
     """
     with folder_lock(path, wait):
         if look(str(path)).main != seen:
-            return True
+            return None
         if not _is_damaged(path, wait):
-            return False
+            raise NotDamaged
         aside = _free(path, "corrupt")
         for suffix in ("", "-wal", "-shm"):  # the file first: from now on nobody can open it
             with contextlib.suppress(FileNotFoundError):
                 os.rename(f"{path}{suffix}", f"{aside}{suffix}")
         _sync_folder(path)
-    logger.error(
-        "the ledger %s is damaged (%s): it was moved to %s, with all that is in it, and a new "
-        "ledger is made. Usage is recorded there. `sqlite3 %s .recover | sqlite3 recovered.db` "
-        "saves what can be saved (with the shell of sqlite.org; Debian's is built without it).",
-        path,
-        error,
-        aside,
-        aside,
-    )
-    return True
+    return aside
 
 
 def was_moved_aside(path: Path, old: Files) -> bool:
@@ -326,7 +323,7 @@ def _is_damaged(path: Path, wait: float) -> bool:
     wal = Path(f"{path}-wal")
     if path.stat().st_size == 0:
         # SQLite would take it for new, and delete the -wal
-        return wal.exists() and wal.stat().st_size > _WAL_HEADER
+        return wal.exists() and wal.stat().st_size > WAL_HEADER
     sql = load_queries("sqlite")
     deadline = time.monotonic() + _CHECK_SECONDS
     uri = f"{path.as_uri()}?mode=rw"

@@ -21,7 +21,17 @@ from .migrate import create, empty_script, is_current
 from .queries import load_queries
 from .sqlite_connection import SqliteConnection
 from .sqlite_errors import FileDamaged, FileMoved, explain, is_damage
-from .sqlite_files import folder_lock, leave_behind, look, move_aside, was_moved_aside
+from .sqlite_files import (
+    WAL_HEADER,
+    Key,
+    NotDamaged,
+    folder_lock,
+    leave_behind,
+    look,
+    move_aside,
+    was_moved_aside,
+)
+from .sqlite_rescue import take_over
 
 __all__ = ["SqliteLink"]
 
@@ -53,6 +63,7 @@ class SqliteLink:
         self._changing = asyncio.Lock()
         self._rows: SqliteConnection | None = None
         self._leases: SqliteConnection | None = None
+        self._asides: list[tuple[Path, BaseException]] = []
 
     async def open(self) -> None:
         """Connect, and bring the file up to date. Does nothing when it is open.
@@ -144,7 +155,7 @@ class SqliteLink:
             if used not in (self._rows, self._leases) or not self._is_open:
                 return
             if isinstance(trouble, FileDamaged) and used is not None:
-                await self._move_aside(used, trouble)
+                await self._mend(used, trouble)
             if isinstance(trouble, FileMoved) and used is not None:
                 await self._make_way(used, trouble)
             # before the others are opened: all connections of a process share one -shm
@@ -196,16 +207,21 @@ class SqliteLink:
             self._check_emptied()
             create(path, wait=self._wait)
         except (sqlite3.DatabaseError, FileDamaged) as e:
-            damaged = isinstance(e, FileDamaged) or is_damage(e)
-            if not damaged or not move_aside(path, before.main, e.__cause__ or e, wait=self._wait):
+            if not isinstance(e, FileDamaged) and not is_damage(e):
                 raise
+            try:
+                self._move_aside(before.main, e.__cause__ or e)
+            except NotDamaged:
+                raise e from None
             create(path, wait=self._wait)
+        while self._asides:
+            self._take_over(*self._asides.pop())
 
     def _check_emptied(self) -> None:
         """SQLite would take a file that was emptied for a new one, and delete the -wal, too."""
         wal = Path(f"{self._path}-wal")
         with contextlib.suppress(FileNotFoundError):
-            if self._path.stat().st_size == 0 and wal.stat().st_size > 0:
+            if self._path.stat().st_size == 0 and wal.stat().st_size > WAL_HEADER:
                 reason = sqlite3.DatabaseError("it was emptied")
                 raise FileDamaged(f"the ledger {self._path} cannot be used: {reason}") from reason
 
@@ -266,12 +282,35 @@ class SqliteLink:
                 self._path,
             )
 
-    async def _move_aside(self, connection: SqliteConnection, damage: FileDamaged) -> None:
-        seen = connection.files.main
+    async def _mend(self, connection: SqliteConnection, damage: FileDamaged) -> None:
         error = damage.__cause__ or damage
         with self._explained():
-            if not await asyncio.to_thread(move_aside, self._path, seen, error, wait=self._wait):
-                raise damage
+            try:
+                await asyncio.to_thread(self._move_aside, connection.files.main, error)
+            except NotDamaged:
+                raise damage from None
+
+    def _move_aside(self, seen: Key | None, error: BaseException) -> None:
+        aside = move_aside(self._path, seen, wait=self._wait)
+        if aside is not None:
+            self._asides.append((aside, error))
+
+    def _take_over(self, aside: Path, error: BaseException) -> None:
+        """The new file is there: let it have what running programs need, and say what happened."""
+        rescued = take_over(aside, self._path, wait=self._wait)
+        logger.error(
+            "the ledger %s is damaged (%s): it was moved to %s, and a new ledger is made. Of what "
+            "was in it, %d projects made at run time and %d requests since %s could be taken "
+            "over. `sqlite3 %s .recover | sqlite3 recovered.db` saves what else can be saved "
+            "(with the shell of sqlite.org; Debian's is built without it).",
+            self._path,
+            error,
+            aside,
+            rescued.projects,
+            rescued.requests,
+            rescued.since,
+            aside,
+        )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
