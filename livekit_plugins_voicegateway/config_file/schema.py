@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 from zoneinfo import ZoneInfo
@@ -24,7 +25,7 @@ from ..config import (
     webhook_problem,
     webhook_secret_problem,
 )
-from ..errors import ConfigProblem, UnsetVariableError, did_you_mean
+from ..errors import ConfigError, ConfigProblem, UnsetVariableError, did_you_mean
 from ..projects import DEFAULT_PROJECT, PROJECT_ID, BudgetAction, Fallback, Project
 from ..provider_options import MODALITIES, Option, ProviderOptions
 from .sections import Reading, Section, describe
@@ -96,8 +97,7 @@ def read_config(
     """
     reading = Reading(str(path), env)
     node, wrong = read_yaml(data)
-    for problem in wrong:
-        reading.problem(problem.key_path, problem.line, problem.found, problem.expected)
+    reading.add(wrong)
     entry = Entry(node, node.line) if node is not None else None
     top = reading.section(entry, "", SCHEMA[""])
     fallback = _fallback(reading, top.entries.get("fallback"), "fallback", Fallback())
@@ -146,10 +146,15 @@ def _timezone(top: Section) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def _near_zone(name: str) -> str:
+@cache
+def _zones() -> tuple[str, ...]:
     from zoneinfo import available_timezones
 
-    zones = sorted(available_timezones())
+    return tuple(sorted(available_timezones()))  # opens 600 files
+
+
+def _near_zone(name: str) -> str:
+    zones = _zones()
     wanted = name.lower().replace(" ", "_")
     spellings = {zone.lower().rpartition("/")[2]: zone for zone in zones}  # "berlin"
     spellings |= {zone.lower(): zone for zone in zones}  # "utc"
@@ -168,6 +173,9 @@ def _database(section: Section) -> Template | None:
             problem = database_problem(text.fill(reading.env), text)
         except UnsetVariableError:
             return text  # reported when the database is needed
+        except ConfigError as error:
+            reading.add(error.problems)
+            return None
         if problem is not None:
             reading.problem(problem.key_path, problem.line, problem.found, problem.expected)
     return text
@@ -369,6 +377,9 @@ def _filled(
         filled = text.fill(section.reading.env)
     except UnsetVariableError:
         return text  # reported when it is needed
+    except ConfigError as error:
+        section.reading.add(error.problems)
+        return None
     problem = problem_of(filled, text) if filled else None
     if problem is not None:
         section.reading.problem(problem.key_path, problem.line, problem.found, problem.expected)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeVar
 
-from ..errors import ConfigProblem, UnsetVariableError, did_you_mean
+from ..errors import ConfigError, ConfigProblem, UnsetVariableError, did_you_mean
 from .variables import Template, has_variables, is_malformed
 from .yaml_reader import Entry, ListNode, MapNode, Node, Scalar, is_number, join_path, shorten
 
@@ -53,6 +53,11 @@ class Reading:
             self.problems.append(ConfigProblem(path, found, expected, line))
         else:
             self.omitted += 1
+
+    def add(self, problems: Iterable[ConfigProblem]) -> None:
+        """Note faults that something else has found."""
+        for problem in problems:
+            self.problem(problem.key_path, problem.line, problem.found, problem.expected)
 
     @property
     def count(self) -> int:
@@ -139,6 +144,9 @@ class Reading:
             return None
         try:
             return Template(scalar.text, path, self.source, line).fill(self.env)
+        except ConfigError as error:
+            self.add(error.problems)
+            return None
         except UnsetVariableError as error:
             self.problem(
                 path,

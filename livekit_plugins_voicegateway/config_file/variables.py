@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..concealing import HoldsKeys
-from ..errors import UnsetVariableError
+from ..errors import ConfigError, ConfigProblem, UnsetVariableError
 
 __all__ = ["Template", "has_variables", "is_malformed"]
 
@@ -30,6 +30,14 @@ def has_variables(text: str) -> bool:
 def is_malformed(text: str) -> bool:
     """Return whether some ``${`` in ``text`` does not begin a variable that can be read."""
     return "${" in _VARIABLE.sub("\0", text)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,6 +69,7 @@ class Template(HoldsKeys):
 
         Raises:
             UnsetVariableError: A variable without a default is not set.
+            ConfigError: What a variable holds is no text.
         """
 
         def value_of(match: re.Match[str]) -> str:
@@ -71,7 +80,13 @@ class Template(HoldsKeys):
                 raise UnsetVariableError(name, self.key_path, self.source, self.line)
             return env[name]
 
-        return _VARIABLE.sub(value_of, self.text)
+        filled = _VARIABLE.sub(value_of, self.text)
+        if not _is_text(filled):
+            found, expected = "bytes of the environment that are not UTF-8", "a text"
+            raise ConfigError(
+                self.source, [ConfigProblem(self.key_path, found, expected, self.line)]
+            )
+        return filled
 
     def __repr__(self) -> str:
         # names only: the rest of the string may be part of a key

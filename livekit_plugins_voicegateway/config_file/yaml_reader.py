@@ -180,6 +180,11 @@ class _Composer:
             problem = self._syntax_problem(error)
         except _Unreadable as error:
             problem = error.problem
+        except UnicodeDecodeError:
+            # libyaml takes %ED%A0%80 in a tag for what it stands for, and Python then does not;
+            # where it stands neither says
+            found, expected = "a YAML tag (!…) with % and what is no text", "a plain value"
+            problem = ConfigProblem("", found, expected)
         self.problems.append(problem)
         return None
 

@@ -72,6 +72,7 @@ BOMBS = {
     "many anchors": ("".join(f"- &a{n} x\n" for n in range(60_000)), "more than 50000"),
     "many documents": ("--- {}\n" * 100_000, "a second document"),
     "a tag that makes something": ("!!python/object/apply:os.system ['true']", "a YAML tag"),
+    "a tag that is no text": ("a: !x%ED%A0%80 y", "a YAML tag"),
     "many tags": ("".join(f"t{n}: !x y\n" for n in range(20_000)), "more problems"),
     "merge keys": ("a: &a {x: 1}\n" + "".join(f"b{n}: {{<<: *a}}\n" for n in range(9_000)), "<<"),
     "directives": ("%TAG ! tag:x,2000:\n" * 40_000 + "--- a", "a syntax error"),

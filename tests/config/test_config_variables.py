@@ -159,3 +159,26 @@ def test_a_setting_whose_variable_is_unset_is_a_problem_at_once(load: Load, cont
 def test_the_name_of_a_template_shows_its_variables_and_no_more() -> None:
     template = Template("Bearer literal-secret ${A}${B:-default-secret}", "server.token", "f", 1)
     assert repr(template) == "<Template server.token A B>"
+
+
+def test_bytes_that_are_no_text_are_refused_where_they_stand(load: Load) -> None:
+    # as Python reads the environment: b"\xda" becomes a character that no answer could have
+    content = """
+        timezone: "${A}"
+        projects: {p: {name: "${A}"}}
+        database: {url: "${A}"}
+        alerts: {secret: "${A}"}
+    """
+    with pytest.raises(ConfigError) as refused:
+        load(content, {"A": "\udcda"})
+    places = [(problem.key_path, problem.line) for problem in refused.value.problems]
+    assert places == [
+        ("timezone", 2),
+        ("projects.p.name", 3),
+        ("database.url", 4),
+        ("alerts.secret", 5),
+    ]
+    assert "not UTF-8" in str(refused.value)
+    config = load('server: {token: "${A}"}', {"A": "\udcda"})
+    with pytest.raises(ConfigError, match=r"server\.token"):
+        _ = config.server.token

@@ -6,6 +6,8 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 
 from ...answers import ProjectAnswer
 from ...errors import (
@@ -27,6 +29,7 @@ __all__ = ["project_pages"]
 
 project_pages: Final = APIRouter(route_class=PageRoute, prefix="/projects")
 
+_FORM: Final = "application/x-www-form-urlencoded"
 _CHANGES: Final = 50
 _DAYS: Final = 30
 _REQUESTS: Final = 20
@@ -65,7 +68,7 @@ async def new(request: Request) -> Response:
 @project_pages.post("/~new")
 async def create(request: Request) -> Response:
     """Make a project of what the form has."""
-    form = ProjectForm.read(await request.form())
+    form = ProjectForm.read(await _fields(request))
     backend = backend_of(request)
     try:
         project = await backend.admin.create(form.fields(new=True), front="dashboard")
@@ -88,7 +91,7 @@ async def edit(request: Request, project_id: str) -> Response:
 @project_pages.post("/{project_id}/edit")
 async def update(request: Request, project_id: str) -> Response:
     """Change a project to what the form has."""
-    form = ProjectForm.read(await request.form(), project_id)
+    form = ProjectForm.read(await _fields(request), project_id)
     backend = backend_of(request)
     try:
         await backend.admin.update(project_id, form.fields(new=False), front="dashboard")
@@ -152,6 +155,14 @@ async def project(request: Request, project_id: str) -> Response:
         },
         live=True,
     )
+
+
+async def _fields(request: Request) -> FormData:
+    """Read the fields of a form of ours: no files, which would be written to disk first."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _FORM:
+        raise HTTPException(415, f"The form is {media_type or 'of no type'}; send {_FORM}.")
+    return await request.form()
 
 
 def _form_page(request: Request, form: ProjectForm, *, status: int = 200) -> Response:
