@@ -6,6 +6,7 @@
 SET TimeZone = 'UTC';
 SET default_transaction_isolation = 'read committed';
 SET jit = off;
+SET plan_cache_mode = force_generic_plan;
 SET lock_timeout = '5s';
 SET idle_in_transaction_session_timeout = '60s';
 SET tcp_keepalives_idle = 30;

@@ -43,30 +43,21 @@ LIMIT :limit;
 WITH keys AS (
     SELECT DISTINCT project, modality, provider, model FROM usage_daily_slots
     WHERE day >= voicegw_day(:first_day) AND (:project::text IS NULL OR project = :project)
-),
-ranked AS (
-    SELECT
-        keys.modality, keys.provider, keys.model, found.ttfb_ms,
-        row_number() OVER (
-            PARTITION BY keys.modality, keys.provider, keys.model ORDER BY found.ttfb_ms
-        ) AS place,
-        count(*) OVER (PARTITION BY keys.modality, keys.provider, keys.model) AS places
-    FROM keys CROSS JOIN LATERAL (
-        SELECT usage.ttfb_ms FROM usage
-        WHERE (usage.project, usage.modality, usage.provider, usage.model)
-            = (keys.project, keys.modality, keys.provider, keys.model)
-        ORDER BY usage.started_at DESC
-        LIMIT :sample
-    ) AS found
-    WHERE found.ttfb_ms IS NOT NULL
 )
 SELECT
-    modality, provider, model, places,
-    avg(CASE WHEN place IN ((places + 1) / 2, (places + 2) / 2) THEN ttfb_ms END),
-    max(CASE WHEN place = (places * 95 + 99) / 100 THEN ttfb_ms END)
-FROM ranked
-GROUP BY modality, provider, model, places
-ORDER BY modality, provider, model;
+    keys.modality, keys.provider, keys.model, count(*),
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY found.ttfb_ms),
+    percentile_disc(0.95) WITHIN GROUP (ORDER BY found.ttfb_ms)
+FROM keys CROSS JOIN LATERAL (
+    SELECT usage.ttfb_ms FROM usage
+    WHERE voicegw_key(usage.project, usage.modality, usage.provider, usage.model)
+        = voicegw_key(keys.project, keys.modality, keys.provider, keys.model)
+    ORDER BY usage.started_at AT TIME ZONE 'UTC' DESC
+    LIMIT :sample
+) AS found
+WHERE found.ttfb_ms IS NOT NULL
+GROUP BY keys.modality, keys.provider, keys.model
+ORDER BY keys.modality, keys.provider, keys.model;
 
 -- charges --
 -- What was charged since :first_day by project and model, and the price of the newest request, if
@@ -89,9 +80,9 @@ SELECT
 FROM keys LEFT JOIN LATERAL (
     SELECT price, started_at FROM (
         SELECT usage.price, usage.started_at, usage.status FROM usage
-        WHERE (usage.project, usage.modality, usage.provider, usage.model)
-            = (keys.project, keys.modality, keys.provider, keys.model)
-        ORDER BY usage.started_at DESC
+        WHERE voicegw_key(usage.project, usage.modality, usage.provider, usage.model)
+            = voicegw_key(keys.project, keys.modality, keys.provider, keys.model)
+        ORDER BY usage.started_at AT TIME ZONE 'UTC' DESC
         LIMIT 50
     ) AS newest_ones
     WHERE status <> 'rejected'

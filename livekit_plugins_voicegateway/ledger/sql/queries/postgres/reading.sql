@@ -84,12 +84,13 @@ LIMIT :limit;
 SELECT id FROM usage
 WHERE status = :status
     AND status <> 'completed'
+    AND started_at AT TIME ZONE 'UTC' <= voicegw_time(:before) AT TIME ZONE 'UTC'
     AND (started_at, id) < (voicegw_time(:before), :before_id)
     AND (:project::text IS NULL OR project = :project)
     AND (:modality::text IS NULL OR modality = :modality)
     AND (:provider::text IS NULL OR provider = :provider)
     AND (:model::text IS NULL OR model = :model)
-ORDER BY started_at DESC, id DESC
+ORDER BY started_at AT TIME ZONE 'UTC' DESC, id DESC
 LIMIT :limit;
 
 -- newest_of_keys --
@@ -98,11 +99,12 @@ LIMIT :limit;
 SELECT found.id
 FROM usage_keys AS keys CROSS JOIN LATERAL (
     SELECT usage.id, usage.started_at FROM usage
-    WHERE (usage.project, usage.modality, usage.provider, usage.model)
-            = (keys.project, keys.modality, keys.provider, keys.model)
+    WHERE voicegw_key(usage.project, usage.modality, usage.provider, usage.model)
+            = voicegw_key(keys.project, keys.modality, keys.provider, keys.model)
+        AND usage.started_at AT TIME ZONE 'UTC' <= voicegw_time(:before) AT TIME ZONE 'UTC'
         AND (usage.started_at, usage.id) < (voicegw_time(:before), :before_id)
         AND (:status::text IS NULL OR usage.status = :status)
-    ORDER BY usage.started_at DESC, usage.id DESC
+    ORDER BY usage.started_at AT TIME ZONE 'UTC' DESC, usage.id DESC
     LIMIT :limit
 ) AS found
 WHERE (:project::text IS NULL OR keys.project = :project)
@@ -120,7 +122,7 @@ SELECT
     audio_seconds, connection_seconds, input_tokens, cached_input_tokens, output_tokens, characters,
     cost_nanos, price, ttfb_ms, duration_ms, error, owner
 FROM usage
-WHERE id = ANY(:ids)
+WHERE id IN (SELECT unnest(:ids::text[]))
 ORDER BY usage.started_at DESC, usage.id DESC;
 
 -- newest_calls --
@@ -157,24 +159,15 @@ WHERE room = ANY(:rooms) AND (:project::text IS NULL OR project = :project)
 GROUP BY room, project, modality, provider, model;
 
 -- call_latencies --
--- Milliseconds to the first result in the calls of the array :rooms, by modality: how many
--- requests had one, the median and the maximum.
-WITH ranked AS (
-    SELECT
-        room, modality, ttfb_ms,
-        row_number() OVER (PARTITION BY room, modality ORDER BY ttfb_ms) AS place,
-        count(*) OVER (PARTITION BY room, modality) AS places
-    FROM usage
-    WHERE room = ANY(:rooms)
-        AND (:project::text IS NULL OR project = :project)
-        AND ttfb_ms IS NOT NULL
-)
+-- Milliseconds to the first result in the calls of the array :rooms, by modality: how many requests
+-- had one, the median and the maximum.
 SELECT
-    room, modality, places,
-    avg(CASE WHEN place IN ((places + 1) / 2, (places + 2) / 2) THEN ttfb_ms END),
-    max(ttfb_ms)
-FROM ranked
-GROUP BY room, modality, places;
+    room, modality, count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY ttfb_ms), max(ttfb_ms)
+FROM usage
+WHERE room = ANY(:rooms)
+    AND (:project::text IS NULL OR project = :project)
+    AND ttfb_ms IS NOT NULL
+GROUP BY room, modality;
 
 -- call_turns --
 -- The turns of one call by modality, in the order in which they began.
