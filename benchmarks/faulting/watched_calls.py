@@ -135,8 +135,8 @@ async def speak(
             stream = model.stream(conn_options=conn_options)
         async with stream:
             if not whole:
-                for word in text.split(" "):
-                    stream.push_text(word + " ")
+                for word in re.findall(r"\S+\s*", text):
+                    stream.push_text(word)
                 stream.end_input()
             async for event in stream:
                 heard.append(bytes(event.frame.data))
@@ -155,15 +155,26 @@ async def transcribe(
     conn_options: APIConnectOptions = PATIENT,
     until: stt.SpeechEventType | None = stt.SpeechEventType.FINAL_TRANSCRIPT,
 ) -> Course:
-    """Let a clip be heard, and hang up at the first event of a kind, or at the end."""
+    """Let a clip be heard, and hang up at the first event of a kind, or at the end.
+
+    Who speaks says it again after each connection that was lost: its audio is lost with it.
+    """
     course = listen(model)
     try:
         stream = model.stream(conn_options=conn_options)
     except Exception as e:
         course.raised(e)
         return course
+    clip = frames()
+
+    def say_again(event: Any) -> None:
+        for frame in clip if event.recoverable else ():
+            stream.push_frame(frame)
+
+    if until is not None:
+        model.on("error", say_again)
     try:
-        for frame in frames():
+        for frame in clip:
             stream.push_frame(frame)
         if until is None:
             stream.end_input()
@@ -176,6 +187,8 @@ async def transcribe(
     except Exception as e:
         course.raised(e)
     finally:
+        if until is not None:
+            model.off("error", say_again)
         await stream.aclose()
     return course
 

@@ -118,7 +118,14 @@ def unwatch(stream: Any) -> None:
     vars(stream._event_ch).pop("send_nowait", None)
 
 
-_NEVER_CONNECTED = (aiohttp.ClientConnectorError, ConnectionRefusedError, socket.gaierror)
+_NEVER_ANSWERED = (
+    aiohttp.ClientOSError,
+    aiohttp.ServerDisconnectedError,
+    ConnectionRefusedError,
+    socket.gaierror,
+)
+"""No connection, or one that broke before the answer began (aiohttp/client_proto.py)."""
+
 _NEVER_CONNECTED_NAMES = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
 """httpx's names; httpx and httpx2 both have them, and plugins use either."""
 
@@ -139,7 +146,7 @@ def reached_provider(error: BaseException | None) -> bool:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         name = type(error).__name__
-        if isinstance(error, _NEVER_CONNECTED) or name in _NEVER_CONNECTED_NAMES:
+        if isinstance(error, _NEVER_ANSWERED) or name in _NEVER_CONNECTED_NAMES:
             return False
         if name in _NEVER_ANSWERED_NAMES:
             return False

@@ -129,6 +129,9 @@ class Cartesia(Provider[SpeechRecord]):
                 self.note(request, fault)
                 if fault.kind == "cut":
                     hang_up(http)
+                if fault.kind == "half":
+                    await response.write(chunk.pcm[: len(chunk.pcm) // 4 * 2 + 1])
+                    return response
                 if fault.kind == "garbage":
                     request.ending = "error"
                     await response.write(GARBAGE.encode())

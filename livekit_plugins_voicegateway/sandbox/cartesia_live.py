@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 
 from .cartesia_speech import Chunk, chunks, count_characters, problem_with
 from .faults import Fault
-from .provider import GARBAGE, compact, hang_up, pause
+from .provider import GARBAGE, compact, hang_up, hang_up_in_a_frame, pause
 from .record import SpeechRecord
 from .voice import Voice
 
@@ -169,6 +169,11 @@ class _Context:
         self._provider.note(self.request, fault)
         if fault.kind in ("refuse", "cut"):
             hang_up(self._connection.http)
+        if fault.kind == "half":
+            hang_up_in_a_frame(
+                self._connection.http,
+                compact({"type": "chunk", "data": "AAAA" * 100, "context_id": self.request.id}),
+            )
         if fault.kind == "stall":
             await pause(fault)
             return False

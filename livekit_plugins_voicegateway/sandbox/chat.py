@@ -163,6 +163,11 @@ class _Exchange:
             self._provider.note(self._request, self._fault)
             if self._fault.kind == "cut":
                 hang_up(self._http)
+            if self._fault.kind == "half":
+                response = web.StreamResponse(headers={"Content-Length": str(2 * len(GARBAGE))})
+                await response.prepare(self._http)
+                await response.write(GARBAGE.encode())
+                hang_up(self._http)
             if self._fault.kind == "garbage":
                 self._request.ending = "error"
                 return web.Response(text=GARBAGE, content_type="application/json")
@@ -224,7 +229,10 @@ class _Exchange:
             return False
         self._fault = None
         self._provider.note(self._request, fault)
-        if fault.kind == "cut":
+        if fault.kind == "half":
+            event = f"data: {compact(self._envelope('chat.completion.chunk'))}"
+            await self._response.write(event[: len(event) // 2].encode())
+        if fault.kind in ("cut", "half"):
             hang_up(self._http)
         if fault.kind == "stall":
             await pause(fault)

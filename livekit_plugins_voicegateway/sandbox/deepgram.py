@@ -142,7 +142,7 @@ class Deepgram(Provider[TranscriptionRecord]):
         if fault.kind == "error":
             return self.refuse(request, 500, fault.message)
         request.status = 200
-        if fault.kind == "cut":
+        if fault.kind in ("cut", "half"):
             response = web.StreamResponse(headers={"Content-Length": str(2 * len(GARBAGE))})
             await response.prepare(http)
             await response.write(GARBAGE.encode())

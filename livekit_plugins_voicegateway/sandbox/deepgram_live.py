@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from .deepgram_results import alternative, model_info
 from .faults import Fault
 from .hearing import Event, Listener, Result, SpeechStarted, UtteranceEnded
-from .provider import GARBAGE, compact, hang_up
+from .provider import GARBAGE, compact, hang_up, hang_up_in_a_frame
 from .record import TranscriptionRecord
 
 if TYPE_CHECKING:
@@ -166,6 +166,9 @@ class Connection:
         self._provider.note(self._request, fault)
         if fault.kind == "cut":
             hang_up(self._http)
+        elif fault.kind == "half":
+            heard = Result((), 0.0, 0.0)
+            hang_up_in_a_frame(self._http, compact(self._results(heard, from_finalize=False)))
         elif fault.kind == "stall":
             self._silent_until = math.inf if fault.seconds is None else self._time() + fault.seconds
         elif fault.kind == "garbage":

@@ -12,7 +12,7 @@ from typing import Literal
 
 __all__ = ["Fault", "FaultKind", "Faults"]
 
-FaultKind = Literal["refuse", "stall", "cut", "status", "garbage", "error"]
+FaultKind = Literal["refuse", "stall", "cut", "half", "status", "garbage", "error"]
 
 _MESSAGE = "the sandbox was told to fail"
 
@@ -54,6 +54,15 @@ class Fault:
     def cut(cls, after: float) -> Fault:
         """Drop the connection in the middle, after this much was streamed."""
         return cls("cut", after=after)
+
+    @classmethod
+    def half(cls, *, after: float = 0) -> Fault:
+        """Send half of the next message, and drop the connection.
+
+        Half a frame of a websocket, half a server-sent event, half a JSON document; of plain audio
+        an odd number of bytes, as the end of the answer.
+        """
+        return cls("half", after=after)
 
     @classmethod
     def status(

@@ -98,7 +98,7 @@ class Provider(ABC, Generic[R]):
         """Write down that a fault has struck."""
         request.fault = str(fault)
         self.faults.struck.append(fault)
-        if fault.kind in ("refuse", "cut"):
+        if fault.kind in ("refuse", "cut", "half"):
             request.ending = "fault"
         elif fault.kind in ("status", "error"):
             request.ending = "error"
@@ -159,6 +159,15 @@ def hang_up(http: web.Request) -> NoReturn:
     if http.transport is not None:
         http.transport.close()
     raise ConnectionResetError("the sandbox was told to cut this request")
+
+
+def hang_up_in_a_frame(http: web.Request, message: str) -> NoReturn:
+    """Close the connection when half of a websocket's text frame is sent."""
+    payload = message.encode()
+    frame = b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload
+    if http.transport is not None:
+        http.transport.write(frame[: len(frame) // 2])
+    hang_up(http)
 
 
 def headers_of(http: web.Request) -> dict[str, str]:
