@@ -385,7 +385,7 @@ def write_starter(path: Path) -> Path:
     """
     starter = Path(__file__).with_name("starter.yaml").read_text(encoding="utf-8")
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with open(path, "x", encoding="utf-8", opener=_for_us_only) as file:
             file.write(starter)
     except FileExistsError:
         raise VoiceGatewayError(
@@ -430,3 +430,8 @@ def _read(path: Path, expected: str | None = None) -> tuple[Path, bytes] | None:
             return path, data
         found, expected = "a larger file", f"one of at most {_MAX_BYTES} bytes"
     raise ConfigError(str(path), [ConfigProblem("", found, expected)])
+
+
+def _for_us_only(path: str, flags: int) -> int:
+    # keys may be written into it
+    return os.open(path, flags, 0o600)

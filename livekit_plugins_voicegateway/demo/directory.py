@@ -29,7 +29,7 @@ def clear_directory(directory: Path) -> None:
     """
     config, ledger = directory / CONFIG, directory / LEDGER
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = next((path for path in (config, ledger) if path.exists()), None)
         if found is not None and not _is_ours(config):
             raise VoiceGatewayError(
