@@ -137,19 +137,20 @@ class _OpenFiles:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shared: dict[Key, list[Key | None]] = {}
+        self._shared: dict[Key, list[Key]] = {}
 
     def add(self, path: Path, files: Files) -> None:
         if files.main is None:
             return
         with self._lock:
-            shared = self._shared.setdefault(files.main, [])
+            shared = self._shared.get(files.main)
             if shared and shared[0] != files.shm:
                 raise FileMoved(path, files._replace(shm=shared[0]), files)
-            shared.append(files.shm)
+            if files.shm is not None:  # else it is not in WAL mode yet, or nobody writes it
+                self._shared.setdefault(files.main, []).append(files.shm)
 
     def remove(self, files: Files) -> None:
-        if files.main is None:
+        if files.main is None or files.shm is None:
             return
         with self._lock:
             shared = self._shared.get(files.main)

@@ -239,6 +239,19 @@ async def test_all_go_on_in_a_file_that_was_put_in_place_of_theirs(
     assert len(said(caplog, f"{path} was replaced by another file while in use")) == 1
 
 
+async def test_a_copy_that_sqlite_has_made_is_read_and_then_written(path: Path) -> None:
+    async with SqliteLedger(path) as ledger:
+        written = await write(ledger)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("VACUUM INTO ?", (f"{path}-copy",))  # which is not in WAL mode
+    os.replace(f"{path}-copy", path)
+    async with SqliteLedger(path, read_only=True) as reader:
+        assert await ids(reader) == written
+        async with SqliteLedger(path) as ledger:
+            written |= await write(ledger)
+            assert await ids(reader) == await ids(ledger) == written
+
+
 @pytest.mark.parametrize("suffixes", [["-wal"], ["-shm"], ["-wal", "-shm"]])
 async def test_nothing_is_lost_when_the_files_beside_it_are_deleted(
     path: Path, suffixes: list[str], caplog: pytest.LogCaptureFixture
