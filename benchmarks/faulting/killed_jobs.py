@@ -174,7 +174,7 @@ class Calls:
         ]
 
     async def close(self) -> None:
-        """End the worker, if it has not ended: by force when it takes long, as it holds no calls."""
+        """End the worker, if it has not ended; by force when it takes long: it holds no calls."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
