@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from cryptography.fernet import Fernet
 from support.command_line import Book
+from support.machine import PATIENCE
 from support.web_server import TOKEN, plain_environment, web_server
 
 from livekit_plugins_voicegateway.server.app import create_app
@@ -122,6 +123,7 @@ def test_nothing_that_the_document_allows_or_forbids_breaks_the_server(
                 # a stream has no end
                 "--exclude-path=/v1/events",
                 "--max-examples=5",
+                f"--request-timeout={PATIENCE}",
                 "--seed=20260531",
                 "--no-color",
             ],
