@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from .concealing import environment
@@ -48,6 +49,8 @@ _FILE_NAME: Final = "voicegw.yaml"
 _APP_NAME: Final = "voicegateway"
 _SQLITE: Final = "sqlite:///"
 _POSTGRESQL: Final = "postgresql://"
+_HTTP: Final = ("https://", "http://")
+_WORKERS_VARIABLE: Final = "${VOICEGW_INGEST_TOKEN:-}"
 
 _MAX_BYTES: Final = 1 << 20
 """Largest file that is read; a configuration of a hundred projects has some 50 kB."""
@@ -78,13 +81,17 @@ class Server:
         host: Address to listen on.
         port: TCP port to listen on.
         token_text: The token as in the file; ask `token`.
-        env: Environment variables that the token is filled from.
+        ingest_token_text: The token of workers as in the file; ask `ingest_token`.
+        env: Environment variables that the tokens are filled from.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     token_text: Template = field(
         default=Template("${VOICEGW_TOKEN:-}", "server.token", "", 0), repr=False
+    )
+    ingest_token_text: Template = field(
+        default=Template(_WORKERS_VARIABLE, "server.ingest_token", "", 0), repr=False
     )
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
 
@@ -96,6 +103,15 @@ class Server:
             UnsetVariableError: It needs an environment variable that is not set.
         """
         return self.token_text.fill(self.env) or None
+
+    @property
+    def ingest_token(self) -> str | None:
+        """The token with which workers record usage, and do nothing else; None without one.
+
+        Raises:
+            UnsetVariableError: It needs an environment variable that is not set.
+        """
+        return self.ingest_token_text.fill(self.env) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +173,7 @@ class Config:
         server: Where ``voicegw serve`` listens.
         alerts: Who is told when money runs out.
         database_text: The ledger's URL as in the file; None for the default. Ask `database_url`.
+        database_token_text: The token for a server that keeps the ledger, as in the file.
         outbox_text: The folder of the outbox as in the file; None for the default. Ask
             `outbox_folders`.
         env: Environment variables, for what is resolved when it is asked for.
@@ -176,6 +193,9 @@ class Config:
     server: Server = field(default_factory=Server)
     alerts: Alerts = field(default_factory=Alerts)
     database_text: Template | None = field(default=None, repr=False)
+    database_token_text: Template = field(
+        default=Template(_WORKERS_VARIABLE, "database.token", "", 0), repr=False
+    )
     outbox_text: Template | None = field(default=None, repr=False)
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
     days: Days = field(init=False, repr=False, compare=False)
@@ -185,7 +205,8 @@ class Config:
 
     @property
     def database_url(self) -> str:
-        """The ledger's URL, ``VOICEGW_DATABASE_URL`` before the file's. A SQLite path is absolute.
+        """The ledger's URL, ``VOICEGW_DATABASE_URL`` before the file's. A SQLite path is absolute;
+        a server's has the token in it, as a PostgreSQL server's the password.
 
         Raises:
             UnsetVariableError: The file's URL needs an environment variable that is not set.
@@ -204,6 +225,10 @@ class Config:
             return f"{_SQLITE}{(folder / 'voicegw.db').as_posix()}"
         if problem is not None:
             raise ConfigError(str(self.path or "the environment"), [problem])
+        if url.startswith(_HTTP):
+            from .ledger.urls import with_token
+
+            return with_token(url, self.database_token_text.fill(self.env))
         if not url.startswith(_SQLITE):
             return url
         folder = self.path.parent if self.path is not None else Path.cwd()
@@ -318,7 +343,7 @@ def database_problem(url: str, text: Template | None = None) -> ConfigProblem | 
         url: The URL, variables filled in.
         text: Where it stands; None for ``VOICEGW_DATABASE_URL``.
     """
-    expected = "sqlite:///voicegw.db or postgresql://user@host/name"
+    expected = "sqlite:///voicegw.db, postgresql://user@host/name or https://host"
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme.isalpha():
         found = "a text that is no URL"
@@ -331,6 +356,11 @@ def database_problem(url: str, text: Template | None = None) -> ConfigProblem | 
             found = "a SQLite URL with options"
     elif url.startswith(_POSTGRESQL) and rest.strip("/"):
         return None
+    elif url.startswith(_HTTP):
+        wrong = _server_problem(url)
+        if wrong is None:
+            return None
+        found, expected = wrong
     elif scheme == "sqlite":
         found, expected = "two slashes", "three: sqlite:///voicegw.db, or four before a whole path"
     else:
@@ -338,6 +368,26 @@ def database_problem(url: str, text: Template | None = None) -> ConfigProblem | 
     if text is None:
         return ConfigProblem("VOICEGW_DATABASE_URL", found, expected)
     return ConfigProblem(text.key_path, found, expected, text.line)
+
+
+def _server_problem(url: str) -> tuple[str, str] | None:
+    """What is wrong with the URL of a server that keeps the ledger, and what would be right."""
+    from .server.hosts import is_loopback
+
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        return "a URL without a host", "https://voicegw.example.com"
+    if "@" in parts.netloc:
+        return "a URL with a user or a token", "https://host; the token goes into database.token"
+    if parts.query or parts.fragment:
+        return "a URL with a query", "https://voicegw.example.com"
+    if parts.scheme == "http" and not is_loopback(host):
+        return "http:// to another machine, where the token can be read on its way", "https://"
+    return None
 
 
 def webhook_problem(url: str, text: Template) -> ConfigProblem | None:

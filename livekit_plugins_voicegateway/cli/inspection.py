@@ -271,7 +271,7 @@ def _alert_faults(config: Config) -> tuple[list[ConfigProblem], list[str]]:
 async def _database(config: Config) -> Database:
     """Try to open the ledger, without making one."""
     from ..ledger import make_ledger
-    from ..ledger.urls import without_credentials
+    from ..ledger.urls import is_server, without_credentials
 
     try:
         url = config.database_url
@@ -279,8 +279,9 @@ async def _database(config: Config) -> Database:
         return Database(None, "failed", str(error))
     shown = without_credentials(url)
     try:
-        async with make_ledger(url, read_only=True):
-            pass
+        async with make_ledger(url, read_only=True) as ledger:
+            if is_server(url):
+                await ledger.projects_version()  # it is asked for the first time only now
     except VoiceGatewayError as error:
         return Database(shown, "failed", str(error))
     if not url.startswith(_SQLITE):

@@ -47,9 +47,11 @@ def serve(host: str | None, port: int | None, config: Path | None) -> None:
                 f"the server is not installed: there is no {error.name}. Run: {_INSTALL}"
             ) from error
 
-        if token is not None and len(token) < SAFE_LENGTH:
+        for what, given in (("token", token), ("token of workers", loaded.server.ingest_token)):
+            if given is None or len(given) >= SAFE_LENGTH:
+                continue
             complain(
-                f"the token has {len(token)} characters, and could be found by trying: "
+                f"the {what} has {len(given)} characters, and could be found by trying: "
                 "`openssl rand -hex 24` makes a better one."
             )
 

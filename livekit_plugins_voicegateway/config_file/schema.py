@@ -51,7 +51,7 @@ SCHEMA: Final[Mapping[str, tuple[str, ...]]] = {
         "alerts",
         "server",
     ),
-    "database": ("url", "outbox"),
+    "database": ("url", "token", "outbox"),
     "projects.<id>": (
         "name",
         "description",
@@ -65,7 +65,7 @@ SCHEMA: Final[Mapping[str, tuple[str, ...]]] = {
     "fallback": MODALITIES,
     "cost_tracking": ("enabled", "unpriced", "on_ledger_failure", "retention_days"),
     "alerts": ("webhook", "secret"),
-    "server": ("host", "port", "token"),
+    "server": ("host", "port", "token", "ingest_token"),
 }
 """Every mapping of the file with fixed keys, by its path, and those keys."""
 
@@ -115,6 +115,7 @@ def read_config(
         alerts=_alerts(reading, top.entries.get("alerts")),
         server=_server(reading, top.entries.get("server")),
         database_text=_database(database),
+        database_token_text=_token(database, Config().database_token_text),
         outbox_text=_outbox(database),
         env=env,
     )
@@ -179,6 +180,15 @@ def _database(section: Section) -> Template | None:
         if problem is not None:
             reading.problem(problem.key_path, problem.line, problem.found, problem.expected)
     return text
+
+
+def _token(section: Section, default: Template) -> Template:
+    """Read a token; ``default`` says where it stands."""
+    entry = section.entries.get(default.key_path.rpartition(".")[2])
+    if entry is None:
+        return default
+    expected = 'a text in quotes, or "" for none'
+    return section.reading.template(entry, default.key_path, expected) or default
 
 
 def _outbox(section: Section) -> Template | None:
@@ -392,16 +402,11 @@ def _server(reading: Reading, entry: Entry | None) -> Server:
     host = section.text("host", default.host)
     if not host or any(character.isspace() for character in host):
         reading.wrong(section.entries["host"], "server.host", "an address such as 127.0.0.1")
-    token = section.entries.get("token")
-    text = (
-        reading.template(token, "server.token", 'a text in quotes, or "" for none')
-        if token
-        else None
-    )
     return Server(
         host=host,
         port=section.integer("port", default.port, lowest=1, highest=65_535),
-        token_text=text or default.token_text,
+        token_text=_token(section, default.token_text),
+        ingest_token_text=_token(section, default.ingest_token_text),
         env=reading.env,
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import LedgerError
 from .base import STALE_AFTER, Ledger
-from .urls import without_credentials
+from .urls import is_server, without_credentials
 
 __all__ = ["STALE_AFTER", "Ledger", "make_ledger", "open_ledger"]
 
@@ -27,7 +27,8 @@ def make_ledger(
 
     Args:
         url: ``sqlite:///voicegw.db`` (relative), ``sqlite:////var/lib/voicegw.db`` (absolute),
-            ``postgresql://user:password@host:5432/database`` with options as asyncpg has them.
+            ``postgresql://user:password@host:5432/database`` with options as asyncpg has them,
+            ``https://host`` of a server that keeps it, with its token as `urls.with_token` puts it.
         read_only: For reports: refuse to write. A file that does not exist is an empty ledger.
         clock: Unix time in seconds.
 
@@ -37,12 +38,16 @@ def make_ledger(
     """
     if url.startswith(_POSTGRES):
         return _make_postgres_ledger(url, read_only=read_only, clock=clock)
+    if is_server(url):
+        from .http import HttpLedger
+
+        return HttpLedger(url, read_only=read_only, clock=clock)
     path = url.removeprefix(_SQLITE)
     if path == url or path in ("", ":memory:"):
         raise LedgerError(
             f"{without_credentials(url)!r} is no place for a ledger: write sqlite:///voicegw.db "
-            "(relative to the working directory), sqlite:////var/lib/voicegw.db (absolute) or "
-            "postgresql://user@host/database"
+            "(relative to the working directory), sqlite:////var/lib/voicegw.db (absolute), "
+            "postgresql://user@host/database or https://host of a server"
         )
     from .sqlite import SqliteLedger
 

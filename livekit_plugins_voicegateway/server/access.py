@@ -24,6 +24,7 @@ from .hosts import address_of, cookie, header, is_cross_site, is_loopback, is_lo
 from .peers import can_tell_users
 from .problems import Fault, problem
 from .sessions import COOKIE, Sessions, TryLimit
+from .tokens import IngestToken
 
 __all__ = ["OPEN_PATHS", "Access", "is_open", "session_of"]
 
@@ -55,13 +56,19 @@ class Access:
         app: What is behind it.
         sessions: Knows the token and the sessions that were begun with it; None without a token.
         tries: Limits wrong tokens in ``Authorization``.
+        workers: Knows the token of workers; None when there is none.
     """
 
     def __init__(
-        self, app: ASGIApp, sessions: Sessions | None, tries: TryLimit | None = None
+        self,
+        app: ASGIApp,
+        sessions: Sessions | None,
+        tries: TryLimit | None = None,
+        workers: IngestToken | None = None,
     ) -> None:
         self._app = app
         self._sessions = sessions
+        self._workers = workers
         self._tries = tries or TryLimit(time.monotonic, per_client=20, in_all=200)
         self._tells_users = sessions is None and can_tell_users()
 
@@ -111,11 +118,14 @@ class Access:
         """
         client = scope["client"][0] if scope.get("client") else ""
         wait = self._tries.wait(client)
-        if wait and sessions.guessable:
+        if wait and (sessions.guessable or (self._workers and self._workers.guessable)):
             return _wait(scope, wait)
         scheme, _, token = given.partition(" ")
-        if scheme.lower() == "bearer" and sessions.is_token(token.strip(" ")):
-            return None
+        if scheme.lower() == "bearer":
+            if sessions.is_token(token.strip(" ")):
+                return None
+            if self._workers is not None and self._workers.is_token(token.strip(" ")):
+                return None if self._workers.opens(scope) else _for_workers_only(scope)
         if wait:
             return _wait(scope, wait)
         self._tries.failed(client)
@@ -208,6 +218,20 @@ def _wait(scope: Scope, seconds: float) -> Response:
             "This address has sent too many wrong tokens. `Retry-After` says when it may send "
             "another.",
             headers={"retry-after": str(math.ceil(seconds))},
+        ),
+    )
+
+
+def _for_workers_only(scope: Scope) -> Response:
+    """Answer who has shown the token of workers for what is not theirs."""
+    return problem(
+        scope,
+        Fault(
+            403,
+            "workers-token",
+            "The token is for workers",
+            "This token records usage and leases budgets, and opens nothing else. Everything else "
+            "wants the server's own (VOICEGW_TOKEN, or `server.token` in voicegw.yaml).",
         ),
     )
 

@@ -23,6 +23,7 @@ from .mcp.http import mcp_route, serving_mcp
 from .openapi import document
 from .problems import handle_problems
 from .sessions import Sessions
+from .tokens import ingest_token
 
 __all__ = ["create_app"]
 
@@ -35,7 +36,8 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
         clock: Unix time in seconds.
 
     Raises:
-        UnsetVariableError: The token needs an environment variable that is not set.
+        UnsetVariableError: A token needs an environment variable that is not set.
+        VoiceGatewayError: The token of workers is the server's own, or there is no such one.
     """
 
     @asynccontextmanager
@@ -65,6 +67,6 @@ def create_app(config: Config, *, clock: Callable[[], float] = time.time) -> Fas
     # the last one that is added stands first
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
     app.add_middleware(Guards)
-    app.add_middleware(Access, sessions=sessions)
+    app.add_middleware(Access, sessions=sessions, workers=ingest_token(config.server))
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # as FastAPI advises
     return app

@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import Request
 
 from ..config import Config
+from ..errors import LedgerError
 from ..ledger import Ledger, open_ledger
+from ..ledger.urls import is_server, without_credentials
 from ..log import logger
 from ..managed import ProjectAdmin, ProjectCatalogue
 from ..reports import Reports
 from .changes import Changes
+from .intake import Intake
 from .metrics import Metrics
 from .upkeep import keeping_order, sending_alerts
 
@@ -35,6 +38,7 @@ class Backend:
         catalogue: All projects: those of the file, and those made at run time.
         admin: Makes, changes and deletes the latter.
         changes: Tells who shows something that it has changed.
+        intake: The ledger as workers write it that have no database.
         metrics: What Prometheus is told.
         verifying: Held while the whole ledger is read.
     """
@@ -45,6 +49,7 @@ class Backend:
         self.catalogue = ProjectCatalogue(config, ledger, env=config.env)
         self.admin = ProjectAdmin(self.catalogue, ledger, env=config.env, clock=clock)
         self.changes = Changes(self._versions, refresh=self.take_in)
+        self.intake = Intake(config, clock)
         self.metrics = Metrics()
         self.verifying = asyncio.Lock()
         self._noted: tuple[str, ...] = ()
@@ -90,7 +95,14 @@ async def open_backend(
         LedgerError: The ledger cannot be opened.
         UnsetVariableError: The webhook of alerts needs an environment variable that is not set.
     """
-    ledger = await open_ledger(config.database_url, clock=clock)
+    url = config.database_url
+    if is_server(url):
+        raise LedgerError(
+            f"not serving: `database.url` is another server's, {without_credentials(url)}, for "
+            "workers that may not hold a database's credentials. A server keeps a ledger itself: "
+            "write sqlite:///voicegw.db or postgresql://user@host/database."
+        )
+    ledger = await open_ledger(url, clock=clock)
     try:
         backend = Backend(config, ledger, clock)
         await backend.take_in()
@@ -103,6 +115,7 @@ async def open_backend(
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
                     await watching
+                await backend.intake.close()
     finally:
         await ledger.close()
 

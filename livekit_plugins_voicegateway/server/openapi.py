@@ -24,6 +24,7 @@ _TAGS = [
     {"name": "Projects", "description": "Who pays, and how much a day may cost."},
     {"name": "Prices", "description": "What is charged for a model, and where the price is from."},
     {"name": "Events", "description": "What changes, as it changes."},
+    {"name": "Workers", "description": "What workers without a database ask of the server."},
     {"name": "Server", "description": "The server itself."},
 ]
 
@@ -57,7 +58,12 @@ def document(app: FastAPI) -> dict[str, Any]:
             "scheme": "bearer",
             "description": "The server's token. A server without one needs none, and answers only "
             "on loopback.",
-        }
+        },
+        "ingest_token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token of workers (`server.ingest_token`); it opens only these.",
+        },
     }
     made["security"] = [{"token": []}, {}]
     app.openapi_schema = made

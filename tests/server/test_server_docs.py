@@ -105,7 +105,7 @@ def test_the_lines_of_the_page_are_found() -> None:
 
 def test_the_page_names_every_route_and_no_other(book: Book) -> None:
     table = PAGE[PAGE.index("## What can be asked") : PAGE.index("`period` is")]
-    named = set(re.findall(r"(/(?:v1|health|metrics)[a-z0-9/{}_]*)", table))
+    named = set(re.findall(r"(/(?:v1|health|metrics)[a-z0-9/{}_-]*)", table))
     document = create_app(book.config).openapi()
     there = {
         path.replace("{project_id}", "{id}").replace("{room:path}", "{room}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, NoReturn, get_args
 
@@ -15,7 +15,7 @@ from ...projects import BudgetAction
 from ..kinds import kind_of
 from ..problems import Fault
 
-__all__ = ["Fields", "described"]
+__all__ = ["Fields", "check_media_type", "described", "parse_object"]
 
 _MEDIA_TYPES: Final = ("application/json", "application/merge-patch+json")
 
@@ -94,20 +94,49 @@ async def _fields(request: Request) -> Mapping[str, object]:
         Fault: It is no JSON, or says two things at once.
         InvalidQueryError: It is no object.
     """
+    check_media_type(request, _MEDIA_TYPES)
+    return parse_object(await request.body())
+
+
+Fields = Annotated[Mapping[str, object], Depends(_fields)]
+
+
+def check_media_type(request: Request, taken: Sequence[str]) -> None:
+    """Look at what kind of body a request has.
+
+    Args:
+        request: The request.
+        taken: The media types that are read; the first is JSON's.
+
+    Raises:
+        Fault: It is of another one.
+    """
     given = request.headers.get("content-type", "")
     media_type = given.partition(";")[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
+    if media_type not in taken:
         raise Fault(
             415,
             "media-type",
             "Another kind of body is needed",
             f"The body is {media_type or 'of no type'}; send JSON, with `Content-Type: "
-            f"{_MEDIA_TYPES[0]}`.",
-            headers={"accept": ", ".join(_MEDIA_TYPES)},
+            f"{taken[0]}`.",
+            headers={"accept": ", ".join(taken)},
         )
+
+
+def parse_object(content: bytes) -> Mapping[str, object]:
+    """Read the fields of a body.
+
+    Args:
+        content: The body, unpacked.
+
+    Raises:
+        Fault: It is no JSON, or says two things at once.
+        InvalidQueryError: It is no object.
+    """
     try:
         body = json.loads(
-            await request.body(),
+            content,
             parse_float=Decimal,
             parse_constant=_refuse_constant,
             object_pairs_hook=_object,
@@ -123,9 +152,6 @@ async def _fields(request: Request) -> Mapping[str, object]:
     if not isinstance(body, dict):
         raise InvalidQueryError([QueryProblem("body", kind_of(body), "an object with fields")])
     return body
-
-
-Fields = Annotated[Mapping[str, object], Depends(_fields)]
 
 
 def _refuse_constant(name: str) -> NoReturn:

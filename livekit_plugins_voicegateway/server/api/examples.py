@@ -250,6 +250,26 @@ _MANAGED: Final = {
     },
 }
 
+_MANAGED_PROJECTS: Final = {
+    "version": 7,
+    "projects": [
+        {
+            "project_id": "support",
+            "name": "Support line",
+            "description": "",
+            "daily_budget": "20",
+            "budget_action": "throttle",
+            "tags": '["production"]',
+            "created_at": "2026-05-30T08:00:00.000Z",
+            "updated_at": "2026-05-31T09:30:00.250Z",
+            "fallback": None,
+            "pricing": None,
+            "provider_options": '{"openai":["api_key"]}',
+            "providers": "gAAAAABq…",
+        }
+    ],
+}
+
 EXAMPLES: Final[Mapping[str, object]] = {
     "costs": _COSTS,
     "logs": _LOGS,
@@ -262,6 +282,12 @@ EXAMPLES: Final[Mapping[str, object]] = {
     "update_project": _MANAGED,
     "delete_project": _DELETION,
     "changes": _CHANGES,
+    "record_usage": {"received": 2, "rows": 2},
+    "lease": {"granted_nanos": 625_000_000, "settled_nanos": 0, "leased_nanos": 625_000_000},
+    "return_lease": {"settled_nanos": 176_800, "leased_nanos": 0},
+    "renew_leases": {"leases": [{"project": "prod", "day": "2026-05-31"}]},
+    "managed_projects": _MANAGED_PROJECTS,
+    "note_alert": {"new": True},
     "prices": _PRICES,
     "price": _PRICE,
     "health": {"status": "ok", "version": "1.0.0", "ledger": "ok"},
