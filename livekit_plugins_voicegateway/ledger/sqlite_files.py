@@ -11,6 +11,8 @@ import contextlib
 import datetime
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from ..errors import LedgerError
 from ..log import logger
 from .queries import load_queries
 from .sqlite_errors import FileMoved, is_damage
+from .sqlite_rescue import take_over
 
 __all__ = [
     "WAL_HEADER",
@@ -49,6 +52,14 @@ WAL_HEADER: Final = 32
 """Bytes of a -wal file in which nothing was written yet, or none of it is valid any more."""
 
 _MEGABYTE: Final = 1 << 20
+
+_COPY: Final = """
+import sqlite3, sys
+source, target = map(sqlite3.connect, sys.argv[1:])
+source.backup(target)
+target.close()
+"""
+"""A program that copies a database; it ends without closing it, which would delete its -wal."""
 
 
 class Files(NamedTuple):
@@ -270,8 +281,9 @@ def was_moved_aside(path: Path, old: Files) -> bool:
 def put_in_place(path: Path, source: sqlite3.Connection, old: Files, *, wait: float) -> bool:
     """Put a copy of an open ledger at its path, whose -wal or -shm was deleted.
 
-    What others commit in the old file from now on is never reported as durable, as it is another
-    file for them, too. Runs on the connection's thread.
+    A copy is another file, for everybody who has the ledger open. What others commit in the old
+    one from now on is not reported as durable, and when they close it SQLite leaves the new
+    -wal alone. Runs on the connection's thread.
 
     Args:
         path: The ledger's file.
@@ -280,41 +292,61 @@ def put_in_place(path: Path, source: sqlite3.Connection, old: Files, *, wait: fl
         wait: Seconds to wait for other processes.
 
     Returns:
-        Whether that was done. Not if another process has gone on with new files meanwhile: what
-        this connection sees is old then.
+        Whether that was done; not if it has been done already.
 
     Raises:
         LedgerError, OSError, sqlite3.Error: The copy cannot be made.
     """
     with folder_lock(path, wait):
         now = look(str(path))
-        if (
-            now.main != old.main
-            or now.changed_ns != old.changed_ns
-            or now.wal not in (None, old.wal)
-            or now.shm not in (None, old.shm)
-        ):
+        if now.main != old.main:
             return False
+        complete = (
+            now.changed_ns == old.changed_ns
+            and now.wal in (None, old.wal)
+            and now.shm in (None, old.shm)
+        )
         copy = _free(path, "copy")
         os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
-            with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as target:
-                source.backup(target)
+            if complete:
+                with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as target:
+                    source.backup(target)
+            else:
+                # another process has gone on with files of its own, which this one cannot open
+                # beside its old ones
+                _copy_as_others_see_it(path, copy)
             for suffix in ("-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{path}{suffix}")
             os.replace(copy, path)
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                copy.unlink()
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{copy}{suffix}")
             raise
         _sync_folder(path)
+    if not complete:
+        take_over(source, path, wait=wait)
     logger.warning(
         "the files %s-wal and -shm were deleted while in use: the ledger was written anew, from "
-        "what this process had open. They belong to the ledger; never delete them by themselves.",
+        "what was still open. They belong to the ledger; never delete them by themselves.",
         path,
     )
     return True
+
+
+def _copy_as_others_see_it(path: Path, copy: Path) -> None:
+    # our own program, and two names as its arguments: no shell reads them
+    command = [sys.executable, "-I", "-c", _COPY, str(path), str(copy)]
+    copied = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if copied.returncode:
+        reason = copied.stderr.strip().rpartition("\n")[2]
+        raise LedgerError(
+            f"the ledger {path} cannot be used: its -wal or -shm file was deleted while in use, "
+            f"and it cannot be copied ({reason}); end all programs that use the ledger, and start "
+            "them again"
+        )
 
 
 def _is_damaged(path: Path, wait: float) -> bool:

@@ -31,7 +31,7 @@ from .sqlite_files import (
     move_aside,
     was_moved_aside,
 )
-from .sqlite_rescue import take_over
+from .sqlite_rescue import rescue
 
 __all__ = ["SqliteLink"]
 
@@ -297,7 +297,7 @@ class SqliteLink:
 
     def _take_over(self, aside: Path, error: BaseException) -> None:
         """The new file is there: let it have what running programs need, and say what happened."""
-        rescued = take_over(aside, self._path, wait=self._wait)
+        rescued = rescue(aside, self._path, wait=self._wait)
         logger.error(
             "the ledger %s is damaged (%s): it was moved to %s, and a new ledger is made. Of what "
             "was in it, %d projects made at run time and %d requests since %s could be taken "

@@ -1,7 +1,7 @@
-"""What a new ledger takes over from a damaged one: what running programs cannot do without.
+"""What a new ledger takes over from an old one: what running programs cannot do without.
 
 That are the projects made at run time, which calls are paid by, and the latest requests, which
-today's budgets are spent on. All the rest stays in the damaged file, for whoever recovers it.
+today's budgets are spent on. All the rest of a damaged file stays there, for whoever recovers it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .projects import ManagedRow, ProjectChange
 from .queries import load_queries
 from .row_codec import decode_row, encode_rows
 
-__all__ = ["Rescued", "take_over"]
+__all__ = ["Rescued", "rescue", "take_over"]
 
 _SECONDS: Final = 10.0
 """Seconds that it takes at most; usage waits in the outbox meanwhile."""
@@ -47,27 +47,41 @@ class Rescued(NamedTuple):
     since: str
 
 
-def take_over(damaged: Path, path: Path, *, wait: float) -> Rescued:
+def rescue(damaged: Path, path: Path, *, wait: float) -> Rescued:
+    """Take over what can be read of a damaged file; as `take_over`.
+
+    Args:
+        damaged: The file, where it was moved to.
+        path: The new ledger.
+        wait: Seconds to wait for others' locks.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        if damaged.stat().st_size:  # SQLite would take it for new, and delete its -wal
+            with _connected(damaged, "ro", wait) as old:
+                return take_over(old, path, wait=wait)
+    return Rescued(0, 0, _first_day().isoformat())
+
+
+def take_over(old: sqlite3.Connection, path: Path, *, wait: float) -> Rescued:
     """Take over what can be read. Never raises for what cannot; what is there already stays.
 
     Args:
-        damaged: The file that was moved aside.
+        old: Where it is read.
         path: The new ledger, which others may be writing already.
         wait: Seconds to wait for their locks.
     """
-    since = datetime.datetime.now(datetime.UTC).date() - _DAY
+    since = _first_day()
     projects = requests = 0
-    if damaged.stat().st_size == 0:
-        return Rescued(0, 0, since.isoformat())  # SQLite would take it for new, and delete its -wal
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.suppress(sqlite3.Error))
-        old = stack.enter_context(_connected(damaged, "ro", wait))
-        new = stack.enter_context(_connected(path, "rw", wait))
+    with contextlib.suppress(sqlite3.Error), _connected(path, "rw", wait) as new:
         with contextlib.suppress(sqlite3.Error):
             projects = _projects(old, new)
         for count in _requests(old, new, since):
             requests += count
     return Rescued(projects, requests, since.isoformat())
+
+
+def _first_day() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date() - _DAY
 
 
 @contextlib.contextmanager

@@ -10,11 +10,13 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import faulting
 import pytest
 from support.usage_rows import DAY, start_process, usage_row
 
@@ -290,6 +292,33 @@ async def test_nothing_is_lost_when_the_files_beside_it_are_deleted(
     assert asides(path, "copy") == []
     for end in (resume_here, resume):
         os.close(end)
+
+
+async def test_who_notices_late_that_they_were_deleted_loses_nothing_of_others(path: Path) -> None:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    async with (
+        SqliteLedger(path) as ledger,
+        SqliteLedger(path) as idle,
+        SqliteLedger(path, read_only=True) as reader,
+    ):
+        mine = usage_row(day=today)
+        await ledger.write([mine])
+        assert await ids(idle) == await ids(reader) == {mine.id}
+        os.unlink(f"{path}-wal")
+        os.unlink(f"{path}-shm")
+        # not forked: it would have what SQLite knows of the files in this process
+        other = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "faulting.opened_at_once", str(path)),
+            cwd=Path(faulting.__file__).parents[1],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said_there, _ = await other.communicate(b"go\n")
+        written = {mine.id, said_there.decode().split()[-1]}
+        written |= await write(ledger)
+        assert await ids(ledger) == await ids(idle) == await ids(reader) == written
+    await assert_sound(path)
+    assert await ids_in(path) == written
 
 
 async def test_who_reads_waits_for_a_writer_to_mend_the_files_beside_it(path: Path) -> None:
