@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,14 @@ _SECRET_KEY: Final = "dGhpcyBpcyBhIGtleSBmb3IgdGVzdHMsIDMyIGJ5dGU="
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server has answered."""
+    """What the server has answered.
+
+    Attributes:
+        status: HTTP status.
+        headers: By name in lower case.
+        body: As a whole.
+        heard: Bytes of the request's body that the server has taken.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -164,7 +171,7 @@ class Server:
         target: bytes,
         *,
         headers: Sequence[tuple[bytes, bytes]] = (),
-        body: bytes = b"",
+        body: bytes | Iterable[bytes] = b"",
     ) -> Answer:
         """Ask one thing.
 
@@ -172,16 +179,17 @@ class Server:
             method: In capitals.
             target: Path and query as on the wire; what no client can send there is quoted.
             headers: Beside ``Host``; names in lower case.
-            body: Sent in one piece.
+            body: Sent in one piece, or in those that are given, as long as somebody listens.
         """
-        return self.run(self._ask(method, target, headers, [body]))
+        pieces = [body] if isinstance(body, bytes) else body
+        return self.run(self._ask(method, target, headers, pieces))
 
     async def _ask(
         self,
         method: str,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
-        pieces: Sequence[bytes],
+        pieces: Iterable[bytes],
     ) -> Answer:
         # as uvicorn makes it of a request line; a fragment is no part of one
         wire = quote_from_bytes(target, safe="".join(map(chr, range(0x21, 0x7F)))).encode()
@@ -205,17 +213,19 @@ class Server:
             "server": ("127.0.0.1", 8080),
             "state": {},
         }
-        waiting = list(pieces)
+        coming = iter(pieces)
+        over = False
         heard = 0
         said: list[Any] = []
         gone = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
-            nonlocal heard
-            if waiting:
-                piece = waiting.pop(0)
+            nonlocal heard, over
+            if not over:
+                piece = next(coming, b"")
+                over = not piece
                 heard += len(piece)
-                return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
+                return {"type": "http.request", "body": piece, "more_body": not over}
             # nobody hangs up before there is an answer
             await gone.wait()
             return {"type": "http.disconnect"}

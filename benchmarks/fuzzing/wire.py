@@ -131,7 +131,9 @@ def _cookie() -> Any:
     def make(server: Server) -> Callable[[bytes], Outcome]:
         def ask(data: bytes) -> Outcome:
             headers = _headers(data)
-            told = TOKEN.encode() in data or open_session.encode() in data
+            told = any(
+                known.encode() in value for known in (TOKEN, open_session) for _, value in headers
+            )
             answer = server.ask("GET", b"/v1/projects", headers=headers)
             outcome = outcome_of(answer)
             if outcome == "accepted" and answer.status == 200 and not told:
