@@ -11,10 +11,12 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .budgets import Answer, Budget, Hold, dollars
+from .budgets import Answer, Budget, Hold
+from .bugs import report_bug
 from .config import LedgerFailureAction
 from .leases import Budgets
 from .log import logger
+from .money import dollars
 from .projects import BudgetAction, Project
 
 if TYPE_CHECKING:
@@ -109,7 +111,11 @@ class Admission:
             BudgetExceededError: The budget is spent and the action is ``block``.
             BudgetThrottleSignal: The budget is spent and the action is ``throttle``.
         """
-        refused = self.refusal(project)
+        try:
+            refused = self.refusal(project)
+        except Exception as e:
+            report_bug("find out whether a budget is spent", e)
+            return
         if refused is not None:
             raise refused
 

@@ -15,13 +15,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from .days import Days
-from .metering.usage import NANOS_PER_DOLLAR
 from .projects import Project
 
 if TYPE_CHECKING:
     from .ledger.base import Grant
 
-__all__ = ["Answer", "Budget", "Hold", "Wish", "dollars"]
+__all__ = ["Answer", "Budget", "Hold", "Wish"]
 
 IDLE_SECONDS = 5.0
 """Seconds without a request after which a slice that nobody needs goes back."""
@@ -41,12 +40,6 @@ SMALLEST_SLICE = 1024
 
 _FORGOTTEN = 0.93
 """What is kept, each second, of the largest request seen: half of it after ten seconds."""
-
-
-def dollars(nanos: int) -> str:
-    """An amount for people: cents, or as many digits as a small one needs."""
-    amount = nanos / NANOS_PER_DOLLAR
-    return f"${amount:.2f}" if amount == 0 or abs(amount) >= 0.01 else f"${amount:.6f}"
 
 
 class Answer(Enum):
@@ -166,11 +159,15 @@ class Budget:
         self._wake = wake
         self._lock = threading.Lock()
         self._waiters: list[Callable[[], object]] = []
+        self._left_over: list[tuple[str, int]] = []  # of other days: goes back
+        self.day, self.available = "", 0
         self._begin_day(clock())
 
     def _begin_day(self, now: float) -> None:
+        if self.available > 0:
+            self._left_over.append((self.day, self.available))
         self.day = self._days.day_of(now)
-        self._day_end = self._days.bounds(self.day)[1]
+        self._day_begins, self._day_end = self._days.bounds(self.day)
         self.available = 0
         self.granted = 0
         self.spent = 0
@@ -234,7 +231,7 @@ class Budget:
         with self._lock:
             now = self._clock()
             left = self.available - nanos
-            if left >= 0 and now < self._valid_until:
+            if left >= 0 and self._day_begins <= now < self._valid_until:
                 self.available = left
                 self._last_used = now
                 if nanos > self._largest:
@@ -294,8 +291,10 @@ class Budget:
         self._ask_below = max(self._ask_below, nanos)
 
     def _turn_day(self, now: float) -> None:
-        if now >= self._day_end:
-            self._begin_day(now)
+        if not self._day_begins <= now < self._day_end:
+            self._begin_day(now)  # or the one before: a clock may be set back over midnight
+        if now < self._last_used:  # the clock was set back: nothing is later than now
+            self._last_used, self._largest_at = now, min(self._largest_at, now)
 
     def _lose_lease(self) -> None:
         if self.available > 0:
@@ -360,7 +359,7 @@ class Budget:
             self._turn_day(now)
             smaller = self._refused_from is not None and 0 < self._needed < self._refused_from
             patient = (self._refused_at is not None or self.failed) and not smaller
-            if patient and now - asked_at < ASK_AGAIN_SECONDS:
+            if patient and 0 <= now - asked_at < ASK_AGAIN_SECONDS:
                 # what others give back is worth another try, but not one for each request
                 return None
             self.asking = False
@@ -489,10 +488,12 @@ class Budget:
                 self._largest_at = now
             if now - self._last_used >= IDLE_SECONDS:
                 self._give_back()
-            return self.day, self._unwanted
+            return self._left_over[0] if self._left_over else (self.day, self._unwanted)
 
     def returned(self, day: str, nanos: int) -> None:
         """The ledger has taken back ``nanos`` of a day."""
         with self._lock:
-            if day == self.day:
+            if (day, nanos) in self._left_over:
+                self._left_over.remove((day, nanos))
+            elif day == self.day:
                 self._unwanted = max(0, self._unwanted - nanos)

@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from .background import BackgroundThread
-from .budgets import Budget, Wish, dollars
+from .budgets import Budget, Wish
 from .bugs import report_bug
 from .days import Days
 from .errors import VoiceGatewayError
 from .log import logger
+from .money import dollars
 from .projects import Project
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Budgets:
         try:
             now = self._clock()
             budgets = list(self._all.values())
-            if budgets and now - self._renewed_at >= RENEW_SECONDS:
+            if budgets and not 0 <= now - self._renewed_at < RENEW_SECONDS:
                 await self._renew(budgets, ledger, now)
             for budget in budgets:
                 await self._give_back(budget, ledger, now)

@@ -11,9 +11,9 @@ from typing import Literal
 
 from livekit.agents import APIStatusError
 
-from .budgets import dollars
 from .errors import VoiceGatewayError
 from .metering.usage import NANOS_PER_DOLLAR
+from .money import dollars
 from .projects import BudgetAction
 
 __all__ = ["BudgetExceededError", "BudgetRefusal", "BudgetThrottleSignal"]

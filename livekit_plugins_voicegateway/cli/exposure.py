@@ -146,7 +146,7 @@ async def _models_in_use(config: Config) -> dict[tuple[str, str], list[tuple[str
 
 def describe(found: Exposure) -> str:
     """One line for a person."""
-    from ..budgets import dollars
+    from ..money import dollars
 
     if found.nanos is None:
         return "unknown: the price of a model in use is unknown"

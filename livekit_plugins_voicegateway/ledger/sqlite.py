@@ -163,7 +163,7 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
         what: dict[str, Value] = {"owner": owner, "expires_at": expires_at, "now": self._clock()}
         renewed = await self._link.on_leases(lambda leases: leases.fetch("renew_leases", what))
         await self.delete_dead_leases("")
-        return {(project, day) for project, day in renewed}
+        return {(project, day) for project, day, of in renewed if of == owner}
 
     async def delete_dead_leases(self, today: str) -> None:
         what: dict[str, Value] = {"now": self._clock(), "day": today}

@@ -230,12 +230,16 @@ class Recorder:
                 report_bug("settle a request with its budget", e)
 
     def _split_at_midnight(self, running: _Running, today: str) -> None:
-        midnight = max(self._day_start(today), running.part.started_at)
-        ended = self._rows.row(running.meter, running.part, ended_at=midnight)
+        part = running.part
+        if today > part.day:
+            ends = begins = max(self._day_start(today), part.started_at)
+        else:  # the clock was set back over midnight
+            ends, begins = part.started_at, self._clock()
+        ended = self._rows.row(running.meter, part, ended_at=ends)
         self._delivery.add(ended)
         if running.meter.span is not None:
             running.meter.span.priced(ended, last=False)
-        running.part = self._rows.next_part(running.meter, today, midnight)
+        running.part = self._rows.next_part(running.meter, part, today, begins)
         running.written = None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..bugs import fault_of, never_raises, report_bug
@@ -34,12 +34,16 @@ class Part:
         day: Calendar day of the row, ``YYYY-MM-DD``.
         started_at: Unix time in seconds.
         base: What earlier parts of the same request have used.
+        begins_ms: Milliseconds of the request before it, by a clock that never steps.
+        used: What the request had used, with ``base``, when its row was made last.
     """
 
     row_id: str
     day: str
     started_at: float
     base: Quantities
+    begins_ms: float = 0.0
+    used: Quantities = field(default_factory=Quantities)
 
 
 class RowBuilder:
@@ -82,10 +86,9 @@ class RowBuilder:
             day = datetime.datetime.now(datetime.UTC).date().isoformat()
             return Part(str(uuid.uuid4()), day, begins, Quantities())
 
-    def next_part(self, meter: Meter, day: str, started_at: float) -> Part:
-        """The part that begins at ``started_at`` with all that was used before left out."""
-        base, _ = meter.measure()
-        return Part(self._new_id(), day, started_at, base)
+    def next_part(self, meter: Meter, ended: Part, day: str, started_at: float) -> Part:
+        """The part that begins at ``started_at`` with all that is in earlier rows left out."""
+        return Part(self._new_id(), day, started_at, ended.used, meter.age_ms, ended.used)
 
     def row(self, meter: Meter, part: Part, *, ended_at: float | None = None) -> UsageRow:
         """The row of ``part`` as it stands now. Never raises.
@@ -102,8 +105,8 @@ class RowBuilder:
         cost_nanos: int | None = None
         price: str | None = None
         try:
-            used, estimated = meter.measure()
-            used = _difference(used, part.base)
+            part.used, estimated = meter.measure()
+            used = _difference(part.used, part.base)
             if status == "rejected":
                 cost_nanos = 0
             else:
@@ -119,6 +122,8 @@ class RowBuilder:
         part_ended_at = ended_at
         if ended_at is None and status != "open":
             part_ended_at = meter.ended_at
+        if part_ended_at is not None:  # the clock may have been set back meanwhile
+            part_ended_at = max(part.started_at, part_ended_at)
         return UsageRow(
             id=part.row_id,
             request_id=request.request_id,
@@ -144,7 +149,7 @@ class RowBuilder:
             cost_nanos=cost_nanos,
             price=price,
             ttfb_ms=meter.ttfb_ms,
-            duration_ms=_duration_ms(meter, part, part_ended_at, ended_at),
+            duration_ms=_duration_ms(meter, part),
             error=fault or meter.error,
             owner=self._owner,
         )
@@ -210,14 +215,8 @@ class RowBuilder:
 
 
 @never_raises("measure how long a request took", None)
-def _duration_ms(
-    meter: Meter, part: Part, part_ended_at: float | None, ended_at: float | None
-) -> float:
-    if part.started_at == meter.started_at and ended_at is None:
-        return meter.age_ms
-    if part_ended_at is not None:
-        return max(0.0, part_ended_at - part.started_at) * 1000
-    return max(0.0, meter.age_ms - (part.started_at - meter.started_at) * 1000)
+def _duration_ms(meter: Meter, part: Part) -> float:
+    return meter.age_ms - part.begins_ms
 
 
 def _difference(now: Quantities, base: Quantities) -> Quantities:

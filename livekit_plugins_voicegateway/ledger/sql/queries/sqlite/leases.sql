@@ -48,10 +48,12 @@ WHERE project = :project AND day = :day AND owner = :owner;
 
 -- renew_leases --
 -- Lets the live leases of an owner live on, and says which those are. An expired one is gone for
--- good: what it held may be in somebody else's hands.
+-- good: what it held may be in somebody else's hands. A lease of somebody else that ends later than
+-- any renewed now was made before the clock was set back: it lives as long as this one, unless its
+-- owner renews it.
 UPDATE leases SET expires_at = :expires_at
-WHERE owner = :owner AND expires_at > :now
-RETURNING project, day;
+WHERE (owner = :owner AND expires_at > :now) OR expires_at > :expires_at + 5
+RETURNING project, day, owner;
 
 -- any_dead_lease --
 -- One row when there is a lease that nobody renews, or one of a day before :day.
