@@ -134,7 +134,7 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers. It ends with the thread that has started it."""
         ids = pwd.getpwnam(self.user) if self.user is not None else None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
