@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,11 @@ def test_a_running_server_does_not_grow_with_what_it_is_sent(tmp_path: Path) -> 
     with web_server(tmp_path) as server, server.client() as client:
         assert client.get("/v1/projects").status_code == 200
         before = resident(server.process.pid)
-        for method, path in (
-            ("POST", "/v1/projects"),
-            ("POST", "/mcp"),
-        ):
-            kind = {"content-type": media_types(path)[0], "accept": "application/json"}
-            try:
-                answer = client.request(method, path, content=pieces(), headers=kind)
-            except httpx.TransportError:
-                continue  # it has hung up on us while we went on, which is as good
-            assert answer.status_code in (406, 413, 415), path
+        kind = {"content-type": "application/json"}
+        # it may hang up on us while we go on, which is as good
+        with suppress(httpx.TransportError):
+            answer = client.post("/v1/projects", content=pieces(), headers=kind)
+            assert answer.status_code == 413
         assert client.get("/v1/projects").status_code == 200
         assert resident(server.process.pid) - before < 32 << 20
         assert server.stop() == 0
