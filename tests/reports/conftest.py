@@ -1,20 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from support.ledger_places import Place, fresh_place
+from support.postgres import postgres_server
 from support.usage_rows import NOON
 
 from livekit_plugins_voicegateway.config import Config
 from livekit_plugins_voicegateway.ledger.base import Ledger
-from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.pricing.spec import PriceSpec, parse_prices
 from livekit_plugins_voicegateway.projects import Project
 from livekit_plugins_voicegateway.reports import Reports
+
+__all__ = ["postgres_server"]
 
 
 def prices(model: str, **value: object) -> tuple[PriceSpec, ...]:
@@ -63,9 +66,17 @@ def config() -> Config:
     )
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Place]:
+    """Where the ledger is; what is here runs on both engines."""
+    server = None if request.param == "sqlite" else request.getfixturevalue("postgres_server")
+    with fresh_place(server, tmp_path, clock) as place:
+        yield place
+
+
 @pytest.fixture
-async def ledger(tmp_path: Path, clock: Clock) -> AsyncIterator[Ledger]:
-    async with SqliteLedger(tmp_path / "voicegw.db", clock=clock) as ledger:
+async def ledger(place: Place) -> AsyncIterator[Ledger]:
+    async with place.ledger() as ledger:
         yield ledger
 
 

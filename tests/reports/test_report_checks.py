@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
+from support.ledger_places import Place
 from support.usage_rows import DAY, usage_row
 
 from livekit_plugins_voicegateway.errors import UnknownModelError, UnknownProjectError
@@ -16,11 +16,9 @@ from livekit_plugins_voicegateway.metering.usage import Quantities
 from livekit_plugins_voicegateway.reports import Reports
 
 
-def run_sql(path: Path, statement: str) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
+def on_sqlite(test: Any) -> Any:
+    """Where the test changes totals by hand: elsewhere they are a view."""
+    return pytest.mark.parametrize("place", ["sqlite"], indirect=True)(test)
 
 
 async def test_a_ledger_that_adds_up_is_confirmed(reports: Reports, ledger: Ledger) -> None:
@@ -34,15 +32,15 @@ async def test_a_ledger_that_adds_up_is_confirmed(reports: Reports, ledger: Ledg
     }
 
 
+@on_sqlite
 async def test_every_value_that_does_not_add_up_is_named(
-    reports: Reports, ledger: Ledger, tmp_path: Path
+    reports: Reports, ledger: Ledger, place: Place
 ) -> None:
     await ledger.write([usage_row(cost_nanos=10), usage_row(project="dev", cost_nanos=None)])
-    run_sql(
-        tmp_path / "voicegw.db",
+    place.sql(
         "UPDATE usage_daily SET cost_nanos = 11, output_tokens = 50 WHERE project = 'prod'",
     )
-    run_sql(tmp_path / "voicegw.db", "UPDATE usage_daily SET cost_nanos = 0 WHERE project = 'dev'")
+    place.sql("UPDATE usage_daily SET cost_nanos = 0 WHERE project = 'dev'")
     key = {"day": DAY, "modality": "llm", "provider": "openai", "model": "gpt-4.1-mini"}
     found = await reports.verify()
     assert found["ok"] is False
@@ -54,11 +52,12 @@ async def test_every_value_that_does_not_add_up_is_named(
 
 
 async def test_missing_requests_and_missing_totals_are_found(
-    reports: Reports, ledger: Ledger, tmp_path: Path
+    reports: Reports, ledger: Ledger, place: Place
 ) -> None:
     await ledger.write([usage_row(cost_nanos=10), usage_row(project="dev", cost_nanos=5)])
-    run_sql(tmp_path / "voicegw.db", "DELETE FROM usage WHERE project = 'prod'")
-    run_sql(tmp_path / "voicegw.db", "DELETE FROM usage_daily WHERE project = 'dev'")
+    place.sql("DELETE FROM usage WHERE project = 'prod'")
+    totals = "usage_daily" if place.engine == "sqlite" else "usage_daily_slots"
+    place.sql(f"DELETE FROM {totals} WHERE project = 'dev'")
     found = {
         (entry["project"], entry["column"]): (entry["total"], entry["sum"])
         for entry in (await reports.verify())["mismatches"]

@@ -7,9 +7,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from support.ledger_places import Place
 from support.usage_rows import DAY, NOON, usage_row
 
 from livekit_plugins_voicegateway.errors import InvalidQueryError
+from livekit_plugins_voicegateway.ledger.base import Ledger
 from livekit_plugins_voicegateway.ledger.queries import load_queries
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.reports import Reports
@@ -23,7 +25,7 @@ def spent(day: str, dollars: float | None, **changes: Any) -> Any:
 
 
 async def test_sums_are_those_of_the_other_questions(
-    reports: Reports, ledger: SqliteLedger
+    reports: Reports, ledger: Ledger, place: Place
 ) -> None:
     await ledger.write(
         [
@@ -44,11 +46,11 @@ async def test_sums_are_those_of_the_other_questions(
     assert overview["days"][-1] == DAY
     assert len(overview["days"]) == 14
 
-    with closing(sqlite3.connect(ledger.path)) as connection:
-        view = connection.execute(
-            "SELECT day, project, SUM(total_cost) FROM project_daily_costs "
-            "WHERE day >= '2027-01-02' GROUP BY day, project ORDER BY day, project"
-        ).fetchall()
+    view = place.sql(
+        "SELECT CAST(day AS text), project, CAST(SUM(total_cost) AS double precision) "
+        "FROM project_daily_costs "
+        "WHERE day >= '2027-01-02' GROUP BY day, project ORDER BY day, project"
+    )
     lines = overview["by_project_and_day"]
     assert [(line["day"], line["project"], line["cost"]) for line in lines] == view
 
@@ -60,7 +62,7 @@ async def test_a_day_ends_in_the_configured_zone(reports: Reports) -> None:
 
 
 async def test_the_forecast_takes_the_rest_of_the_day_from_the_days_before(
-    reports: Reports, ledger: SqliteLedger
+    reports: Reports, ledger: Ledger
 ) -> None:
     await ledger.write([spent(DAY, 6), spent("2027-01-13", 12), spent("2027-01-14", 24)])
     forecast = (await reports.overview())["forecast"]
@@ -69,7 +71,7 @@ async def test_the_forecast_takes_the_rest_of_the_day_from_the_days_before(
 
 
 async def test_days_without_a_request_count_after_the_first_one_with(
-    reports: Reports, ledger: SqliteLedger
+    reports: Reports, ledger: Ledger
 ) -> None:
     await ledger.write([spent("2027-01-11", 24), spent("2027-01-01", 1000)])
     forecast = (await reports.overview())["forecast"]
@@ -77,7 +79,7 @@ async def test_days_without_a_request_count_after_the_first_one_with(
 
 
 async def test_without_days_before_the_forecast_goes_on_at_the_same_pace(
-    reports: Reports, ledger: SqliteLedger
+    reports: Reports, ledger: Ledger
 ) -> None:
     await ledger.write([spent(DAY, 13)])
     forecast = (await reports.overview())["forecast"]
@@ -86,13 +88,13 @@ async def test_without_days_before_the_forecast_goes_on_at_the_same_pace(
 
 @pytest.mark.parametrize("rows", [[], [spent(DAY, None)]])
 async def test_where_nothing_is_known_nothing_is_forecast(
-    reports: Reports, ledger: SqliteLedger, rows: list[Any]
+    reports: Reports, ledger: Ledger, rows: list[Any]
 ) -> None:
     await ledger.write(rows)
     assert (await reports.overview())["forecast"] is None
 
 
-async def test_a_young_day_has_no_pace(reports: Reports, ledger: SqliteLedger, clock: Any) -> None:
+async def test_a_young_day_has_no_pace(reports: Reports, ledger: Ledger, clock: Any) -> None:
     clock.now = NOON - 12.5 * 3600  # half an hour after midnight in Berlin
     await ledger.write([spent(DAY, 1)])
     assert (await reports.overview())["forecast"] is None
@@ -105,7 +107,7 @@ async def test_days_that_cannot_be_are_refused(reports: Reports, days: Any) -> N
 
 
 async def test_what_runs_is_counted_without_what_nobody_keeps_alive(
-    reports: Reports, ledger: SqliteLedger, clock: Any
+    reports: Reports, ledger: Ledger, clock: Any
 ) -> None:
     await ledger.write([usage_row(status="open", room="abandoned")])
     clock.now += 61
@@ -124,9 +126,7 @@ async def test_what_runs_is_counted_without_what_nobody_keeps_alive(
     assert (await reports.live("lab"))["newest"] == []
 
 
-async def test_latencies_are_those_of_the_latest_requests(
-    reports: Reports, ledger: SqliteLedger
-) -> None:
+async def test_latencies_are_those_of_the_latest_requests(reports: Reports, ledger: Ledger) -> None:
     # the oldest were slow, and are not looked at
     times = [9_000.0] * 50 + [float(number) for number in range(1, 51)]
     await ledger.write(
@@ -150,7 +150,7 @@ async def test_latencies_are_those_of_the_latest_requests(
 
 
 async def test_models_of_unknown_price_come_first_among_the_charges(
-    reports: Reports, ledger: SqliteLedger
+    reports: Reports, ledger: Ledger
 ) -> None:
     await ledger.write(
         [
@@ -176,6 +176,7 @@ async def test_models_of_unknown_price_come_first_among_the_charges(
     assert len((await reports.charges("prod"))["charges"]) == 1
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "query", ["daily_costs", "live_counts", "newest_live", "latencies", "charges"]
 )
