@@ -201,12 +201,12 @@ async def _listen(caller: str, key: str, answered: asyncio.Event) -> None:
 
     async with stt.stream() as stream:
         hearing = asyncio.create_task(_read(stream, answered))
-        began = time.monotonic()
-        pushed = 0
+        due = time.monotonic()
         while True:
             stream.push_frame(frame)
-            pushed += 1
-            await asyncio.sleep(began + pushed * FRAME_SECONDS - time.monotonic())
+            # what a busy machine has missed is not made up for: a second of a call is one of audio
+            due = max(due + FRAME_SECONDS, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
             if hearing.done():
                 hearing.result()
 
