@@ -22,6 +22,9 @@ from livekit_plugins_voicegateway.sandbox import Sandbox
 WORKERS = Path(__file__).parents[2] / "examples" / "workers"
 T = TypeVar("T")
 
+WORKER_PATIENCE = 2 * PATIENCE
+"""Seconds that a worker may take for the next thing it does: it starts and ends other processes."""
+
 CLOUD_NAMES = ("single_project.py", "project_per_room.py")
 NAMES = (*CLOUD_NAMES, "local_only.py")
 
@@ -42,11 +45,12 @@ class Worker:
         """Wait for something that needs the worker; fails when the worker ends before."""
         awaited = asyncio.ensure_future(waiting)
         done, _ = await asyncio.wait(
-            {awaited, self.ended}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+            {awaited, self.ended}, timeout=WORKER_PATIENCE, return_when=asyncio.FIRST_COMPLETED
         )
         if awaited not in done:
-            awaited.cancel()
-            state = "ended" if self.ended.done() else f"did nothing of it for {PATIENCE} s"
+            if awaited is not self.ended:
+                awaited.cancel()
+            state = "ended" if self.ended.done() else f"did nothing of it for {WORKER_PATIENCE} s"
             raise AssertionError(f"the worker {state}; it wrote: {self._output.read_text()}")
         return awaited.result()
 

@@ -45,7 +45,7 @@ def local_desk(desk: Desk, sandbox: Sandbox) -> Desk:
     return desk
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 async def test_a_spoken_call_needs_no_provider_and_costs_nothing(
     local_desk: Desk, sandbox: Sandbox
 ) -> None:

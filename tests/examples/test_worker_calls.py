@@ -14,6 +14,8 @@ from example_workers import CLOUD_NAMES, WORKERS, Desk
 from livekit_plugins_voicegateway import demo
 from livekit_plugins_voicegateway.sandbox import ChatRequest, Sandbox
 
+pytestmark = pytest.mark.timeout(300)
+
 SPEECH = Path(demo.__file__).parent / "speech"
 YOUNG_MAN = SPEECH / "austen-0880.wav"
 RUN_JOB = Path(__file__).with_name("run_job.py")

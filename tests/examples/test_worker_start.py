@@ -20,6 +20,8 @@ from livekit.protocol import agent
 
 from livekit_plugins_voicegateway.sandbox import Sandbox
 
+pytestmark = pytest.mark.timeout(300)
+
 HEALTH_CHECK_PORT = 8081  # where a worker in production answers, by LiveKit's default
 
 
@@ -64,6 +66,7 @@ async def test_in_development_it_registers_with_a_livekit_server_and_stops_when_
     await register_and_stop(name, "dev", desk)
 
 
+@pytest.mark.timeout(600)
 async def test_in_production_it_registers_with_a_livekit_server_and_stops_when_asked(
     desk: Desk,
 ) -> None:
