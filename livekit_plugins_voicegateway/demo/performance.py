@@ -27,8 +27,9 @@ __all__ = ["Outcome", "perform", "show_outcome"]
 SECONDS_LEFT = 2.5
 """Seconds of listening that are left in a budget that is to be spent while the caller speaks."""
 
-TIME_LIMIT = 120.0
-"""Seconds that the conversations may take; they are held at the same time."""
+TIME_LIMIT = 240.0
+"""Seconds that the conversations may take; they are held at the same time, and take less than one
+minute unless the machine is busy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Stage:
         """
         records = (self.sandbox.deepgram, self.sandbox.openai, self.sandbox.cartesia)
         requests = [request for each in records for request in each.record.requests]
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30.0):
             # they end a few turns of the loop after the plugins have closed their connections
             while any(request.ended_at is None for request in requests):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
