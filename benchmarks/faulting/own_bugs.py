@@ -7,6 +7,7 @@ recorded right, or its row says that it is not.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import pkgutil
@@ -162,7 +163,8 @@ async def held(
             with _maybe(target, when) as injection:
                 courses = await conversation(sandbox)
                 await sandbox.settled()
-                await gateway.flush(2)
+                with contextlib.suppress(RuntimeError):  # the bug may be in what is asked here
+                    await gateway.flush(2)
             outcome.recovered = await gateway.flush(10)
         outcome.rows = _rows(folder)
     if injection is not None:
