@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .admission import Admission
+from .bugs import never_raises, report_bug
 from .concealing import environment
 from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
@@ -157,7 +158,8 @@ class Gateway:
         tracking = self.config.cost_tracking
         if tracking.enabled and tracking.unpriced == "block":
             model = spec.route.model or str(getattr(instance, "model", ""))
-            if self.price(modality, spec, project, model=model) is None:
+            price = never_raises("look up a price", spec)(self.price)
+            if price(modality, spec, project, model=model) is None:
                 raise UnpricedModelError(spec.route.requested)
         return instance
 
@@ -416,7 +418,10 @@ class Gateway:
     async def _flush_at_shutdown(self) -> None:
         # best effort: rows are durable as they happen, and another callback that raises ends
         # the process without waiting for this one (ipc/job_proc_lazy_main.py)
-        await self.flush()
+        try:
+            await self.flush()
+        except Exception as e:
+            report_bug("write usage at the end of a job", e)
 
 
 def _speech_id() -> str | None:
