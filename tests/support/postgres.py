@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -126,7 +126,8 @@ class PostgresServer:
         self.process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
         self._emptied: list[str] = []
-        atexit.register(self.stop)
+        self._pid = os.getpid()
+        atexit.register(self.remove)
         self.start()
         in_thread(_make_template(self.url("template_ledger")))
 
@@ -168,6 +169,8 @@ class PostgresServer:
 
     def remove(self) -> None:
         """Stop it and delete its files."""
+        if os.getpid() != self._pid:
+            return  # forked by a test
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.log.unlink(missing_ok=True)
@@ -210,11 +213,12 @@ def _start() -> PostgresServer | str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> PostgresServer:
+def postgres_server() -> Iterator[PostgresServer]:
     """The server; the test is skipped where there is none."""
     server = _start()
     if isinstance(server, str):
         if os.environ.get("VOICEGW_REQUIRE_POSTGRES") == "1":
             pytest.fail(server)
         pytest.skip(server)
-    return server
+    yield server
+    server.remove()
