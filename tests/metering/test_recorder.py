@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
+from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.days import Days
 from livekit_plugins_voicegateway.metering.delivery import Delivery
@@ -90,7 +91,7 @@ def request(modality: Modality, provider: str, model: str) -> Request:
 
 
 def flushed(recorder: Recorder) -> bool:
-    return recorder.flush().result(timeout=5)
+    return recorder.flush().result(timeout=PATIENCE)
 
 
 def test_an_open_row_is_written_before_the_request_ends(
@@ -98,7 +99,7 @@ def test_an_open_row_is_written_before_the_request_ends(
 ) -> None:
     meter = TranscriptionMeter(request("stt", "deepgram", "nova-3"), clock=clock)
     recorder.track(meter)
-    assert ledger.wrote.wait(5)
+    assert ledger.wrote.wait(PATIENCE)
     [row] = ledger.rows.values()
     assert (row.status, row.ended_at, row.cost_nanos) == ("open", None, 0)
 
@@ -195,11 +196,11 @@ def test_who_stops_waiting_for_a_flush_stops_nothing_else(
 
     def hold_up() -> None:
         begun.set()
-        assert go_on.wait(5)
+        assert go_on.wait(PATIENCE)
 
     recorder.track(meter := SpeechMeter(request("tts", "cartesia", "sonic-3"), clock=clock))
     recorder.submit(hold_up)
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE)
     assert recorder.flush().cancel()  # as asyncio.wait_for does when its time is over
     go_on.set()
     meter.sent = True

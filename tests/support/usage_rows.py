@@ -13,6 +13,8 @@ from typing import Any
 from livekit_plugins_voicegateway.metering.ids import uuid7
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 
+from .machine import PATIENCE
+
 NOON = 1_800_014_400.0
 """2027-01-15T12:00:00Z."""
 
@@ -87,7 +89,7 @@ def in_process(
 ) -> object:
     """Run a coroutine function in a process of its own, and return what it returns."""
     process, results = start_process(work, *arguments, user=user)
-    answered = results.poll(30)
+    answered = results.poll(PATIENCE)
     if not answered:
         process.kill()
     process.join()
