@@ -38,6 +38,7 @@ from .project_watcher import ProjectWatcher
 from .projects import Project, resolve_project
 from .provider_options import MODALITIES
 from .router import ModelSpec, Router, option_block, parse_model
+from .turns import speech_id
 
 if TYPE_CHECKING:
     from .alerts.notices import Notices
@@ -205,7 +206,7 @@ class Gateway:
             streaming=streaming,
             room=room,
             job_id=job_id,
-            speech_id=_speech_id() if modality != "stt" else None,
+            speech_id=speech_id() if modality != "stt" else None,
         )
 
     def track(self, meter: Meter, span: RequestSpan | None = None) -> None:
@@ -422,18 +423,6 @@ class Gateway:
             await self.flush()
         except Exception as e:
             report_bug("write usage at the end of a job", e)
-
-
-def _speech_id() -> str | None:
-    """LiveKit's name for the turn that is being made, as its own metrics have it."""
-    try:
-        # private, and the only place before the metrics arrive, which an interrupted turn
-        # never sends (voice/agent_activity.py)
-        from livekit.agents.voice.agent_activity import _SpeechHandleContextVar
-    except ImportError:
-        return None
-    handle = _SpeechHandleContextVar.get(None)
-    return handle.id if handle is not None else None
 
 
 _gateway: Gateway | None = None

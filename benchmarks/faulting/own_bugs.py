@@ -43,7 +43,8 @@ OURS = ("metering", "pricing", "ledger", "budgets", "admission", "leases", "tele
 """Modules and packages all functions of which are tried."""
 
 OF_THE_CALL = {
-    "gateway": ("request", "track", "trace", "reject", "price", "_job", "_speech_id", "_wake_"),
+    "gateway": ("request", "track", "trace", "reject", "price", "_job", "_wake_"),
+    "turns": ("speech_id",),
     "accounts": ("Delegate.cost", "_budgeted", "_served_by", "_plain"),
     "llm": ("attempt_", "_count", "_expected"),
     "stt": ("_Recognition._new_meter",),
