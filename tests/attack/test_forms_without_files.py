@@ -1,4 +1,4 @@
-"""The dashboard's forms bring no files: those would be written to disk before they are looked at."""
+"""Forms of the dashboard bring no files: those would be on disk before anybody looks at them."""
 
 from __future__ import annotations
 

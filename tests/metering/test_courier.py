@@ -118,7 +118,7 @@ async def test_another_process_takes_over_when_the_one_that_carries_is_killed(
     async with await open_ledger(url) as ledger:
 
         async def arrived(row_id: str) -> None:
-            while row_id not in [row.id for row in await ledger.rows(RowFilter(), limit=10)]:
+            while row_id not in [row.id for row in await ledger.rows(RowFilter(), limit=10)]:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
         await asyncio.wait_for(arrived("a"), PATIENCE)

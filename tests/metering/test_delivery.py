@@ -116,7 +116,7 @@ async def test_what_comes_while_the_ledger_is_slow_is_durable_without_waiting_fo
     delivery.add(usage_row(id="b"))
     delivering = asyncio.create_task(delivery.deliver())
     async with asyncio.timeout(30):
-        while not delivery.durable:
+        while not delivery.durable:  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert not delivering.done()
     assert [waiting.row.id for waiting in Outbox(path).after(0, 9)[0]] == ["a", "b"]
