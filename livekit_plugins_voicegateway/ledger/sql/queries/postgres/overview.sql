@@ -79,14 +79,17 @@ SELECT
     keys.cost_nanos, newest.price, voicegw_iso(newest.started_at)
 FROM keys LEFT JOIN LATERAL (
     SELECT price, started_at FROM (
-        SELECT usage.price, usage.started_at, usage.status FROM usage
+        SELECT
+            usage.price, usage.started_at, usage.status,
+            usage.started_at AT TIME ZONE 'UTC' AS began
+        FROM usage
         WHERE voicegw_key(usage.project, usage.modality, usage.provider, usage.model)
             = voicegw_key(keys.project, keys.modality, keys.provider, keys.model)
         ORDER BY usage.started_at AT TIME ZONE 'UTC' DESC
         LIMIT 50
     ) AS newest_ones
     WHERE status <> 'rejected'
-    ORDER BY started_at DESC
+    ORDER BY began DESC
     LIMIT 1
 ) AS newest ON true
 ORDER BY keys.modality, keys.provider, keys.model, keys.project;
