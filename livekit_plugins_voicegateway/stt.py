@@ -253,9 +253,10 @@ class STT(stt.STT[Any]):
                 delegates.request(delegate, streaming=False), request_id=request.request_id
             )
         delegates.serves(delegate)
-        keyterms = uses_keyterms(delegate.instance, self._session_keyterms)
         span = start_transcription(request)
-        recognition = _Recognition(delegates, delegate, request, keyterms, verdict.hold, span)
+        recognition = _Recognition(
+            delegates, delegate, request, self._session_keyterms, verdict.hold, span
+        )
         token = _recognition.set(recognition)
         try:
             return await delegate.instance.recognize(
@@ -345,7 +346,7 @@ class _Recognition:
     delegates: Delegates[stt.STT[Any]]
     delegate: Delegate[stt.STT[Any]]
     request: Request
-    keyterms: bool
+    session_keyterms: list[str]
     hold: Hold | None
     span: RequestSpan | None
 
@@ -359,7 +360,7 @@ class _Recognition:
     def _new_meter(self, buffer: AudioBuffer) -> TranscriptionMeter:
         gateway = self.delegates.gateway
         meter = TranscriptionMeter(self.request, clock=gateway.clock, monotonic=gateway.monotonic)
-        meter.keyterms = self.keyterms
+        meter.keyterms = uses_keyterms(self.delegate.instance, self.session_keyterms)
         meter.push(calculate_audio_duration(buffer))
         return meter
 
