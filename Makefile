@@ -13,7 +13,8 @@ MODELS := .models/.set-up
 # tests that hold conversations in real time, some with local models: they run alone
 REAL_TIME := tests/demo tests/examples tests/local \
     tests/budgets/test_swap_of_a_stream.py tests/budgets/test_swap_there_and_back.py \
-    tests/budgets/test_swap_with_local_models.py tests/benchmarks/test_swap_benchmark.py
+    tests/budgets/test_swap_with_local_models.py tests/benchmarks/test_swap_benchmark.py \
+    tests/faults/test_killed_jobs.py tests/faults/test_load.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test faults models check lint types format bench clean
