@@ -172,7 +172,16 @@ class TestDatabase:
     @pytest.mark.parametrize(
         ("url", "found"),
         [
-            ("https://ledger.example.com", "a URL that begins with https://"),
+            ("ftp://ledger.example.com", "a URL that begins with ftp://"),
+            ("https://", "a URL without a host"),
+            ("https://[ledger", "a URL without a host"),
+            ("https://ledger:99999", "a URL without a host"),
+            ("https://me:pass-word@ledger.example.com", "a URL with a user or a token"),
+            ("https://ledger.example.com?token=pass-word", "a URL with a query"),
+            (
+                "http://ledger.example.com",
+                "http:// to another machine, where the token can be read on its way",
+            ),
             ("mysql://me:pass-word@db/x", "a URL that begins with mysql://"),
             ("postgres://me:pass-word@db/x", "a URL that begins with postgres://"),
             ("postgresql://", "a URL that begins with postgresql://"),
