@@ -25,7 +25,7 @@ from .concealing import environment
 from .config import Config, load_config
 from .errors import UnknownProjectError, UnpricedModelError
 from .leases import Budgets, LeaseThread
-from .log import harmless, logger
+from .log import logger
 from .metering.courier import Courier, OutboxSink
 from .metering.delivery import Delivery, RowSink
 from .metering.ids import uuid7
@@ -97,7 +97,9 @@ class Gateway:
         self.expectations = rows.expectations
         self.budgets = Budgets(days, owner, clock=clock, wake=self._wake_leases)
         self.leases = LeaseThread(self.budgets, self._open_ledger_for_leases)
-        self.budgets.on_near = harmless(self._on_near)
+        self.budgets.on_near = never_raises("say that a budget is nearly spent", None)(
+            self._on_near
+        )
         self.admission = Admission(self.budgets, tracking.on_ledger_failure)
         self.courier = Courier(self._open_ledger, self._open_outboxes)
         delivery = Delivery(self._open_sink, self._open_fallback_outboxes)
@@ -319,10 +321,11 @@ class Gateway:
             new_id=self.new_id,
         )
         if notices is not None:
-            self.budgets.on_spent = harmless(notices.budget_spent)
-            delivery.on_failure = harmless(notices.ledger_failing)
+            alert = never_raises("say what an alert is about", None)
+            self.budgets.on_spent = alert(notices.budget_spent)
+            delivery.on_failure = alert(notices.ledger_failing)
             self.courier.on_failure = delivery.on_failure
-            rows.on_unpriced = harmless(notices.price_unknown)
+            rows.on_unpriced = alert(notices.price_unknown)
         return notices
 
     def _on_near(self, budget: Budget) -> None:
