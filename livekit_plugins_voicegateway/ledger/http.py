@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from decimal import InvalidOperation
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 _CHUNK = 64
 """Rows that are encoded before the event loop, or another thread, may go on."""
+
+_MOST_UNHEARD = 100
+"""Answers that did not come and are remembered."""
 
 
 async def _is_asked_there(self: HttpLedger, *_: object, **__: object) -> NoReturn:
@@ -68,6 +72,7 @@ class HttpLedger(Ledger):
         self._clock = clock
         self._managed = ManagedRows(0, {})
         self._managed_tag = ""
+        self._unheard: list[dict[str, object]] = []  # leases that may have been granted
 
     async def open(self) -> None:
         """Does nothing: a connection is made when there is something to say."""
@@ -140,6 +145,7 @@ class HttpLedger(Ledger):
 
     async def renew_leases(self, owner: str, expires_at: float) -> Collection[tuple[str, str]]:
         self._check_writable()
+        await self._give_up_unheard()
         asked = {"owner": owner, "seconds": self._seconds_until(expires_at)}
         return self._read(leases_of, await self._say("/v1/leases/renew", asked))
 
@@ -189,17 +195,29 @@ class HttpLedger(Ledger):
         share: int,
         seconds: float,
     ) -> Grant:
+        await self._give_up_unheard()
+        whose: dict[str, object] = {"project": _name(project), "day": day, "owner": owner}
         asked = {
-            "project": _name(project),
-            "day": day,
-            "owner": owner,
+            **whose,
+            "grant": uuid.uuid4().hex,
             "budget_nanos": min(budget_nanos, MOST_NANOS),
             "need_nanos": min(need_nanos, MOST_NANOS),
             "want_nanos": min(want_nanos, MOST_NANOS),
             "share": share,
             "seconds": seconds,
         }
-        return self._read(grant_of, await self._say("/v1/leases", asked))
+        try:
+            return self._read(grant_of, await self._say("/v1/leases", asked))
+        except LedgerError:
+            self._unheard.append({**whose, "nanos": 0, "grant": asked["grant"]})
+            del self._unheard[:-_MOST_UNHEARD]
+            raise
+
+    async def _give_up_unheard(self) -> None:
+        """Give back what may have been granted by an answer that did not come."""
+        while self._unheard:
+            await self._say("/v1/leases/return", self._unheard[0])
+            del self._unheard[0]
 
     def _seconds_until(self, expires_at: float) -> float:
         return max(0.001, min(expires_at - self._clock(), LONGEST_LEASE))

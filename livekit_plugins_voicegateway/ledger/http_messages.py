@@ -62,6 +62,7 @@ LEASE: Final = _fields(
     whole("want_nanos", MOST_NANOS, required=True),
     whole("share", 1_000_000, least=1, required=True),
     Field("seconds", _SECONDS.read, _SECONDS.expected, _SECONDS.schema, required=True),
+    optional(text("grant", 100)),
 )
 """What a process says that asks for a slice of a budget."""
 
@@ -70,8 +71,10 @@ RETURN: Final = _fields(
     day("day"),
     text("owner", 100),
     whole("nanos", MOST_NANOS, required=True),
+    optional(text("grant", 100)),
 )
-"""What a process says that gives back."""
+"""What a process says that gives back: so much, and what it was granted under a name, if it has not
+heard how much that is."""
 
 RENEWAL: Final = _fields(
     text("owner", 100),

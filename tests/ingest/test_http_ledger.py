@@ -236,6 +236,43 @@ async def test_a_worker_whose_clock_is_wrong_leases_for_as_long_as_it_wants(
         assert await ledger.budget_status("wrong-clock", DAY) == (0, 0)
 
 
+async def test_what_was_granted_by_an_answer_that_did_not_come_goes_back(
+    url: str, clock: Clock
+) -> None:
+    host, _, port = url.removeprefix("http://").partition(":")
+    lost = True
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A proxy that hangs up instead of answering, while it has to."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        there, onwards = await asyncio.open_connection(host, int(port))
+        onwards.write(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        onwards.write(await reader.readexactly(length))
+        answer = await there.read()
+        onwards.close()
+        if not lost:
+            writer.write(answer)
+        writer.close()
+
+    asked: dict[str, Any] = {"budget_nanos": BUDGET, "need_nanos": 0, "want_nanos": 300, "share": 1}
+    async with (
+        await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy,
+        HttpLedger(url, clock=clock) as ledger,
+    ):
+        port = str(proxy.sockets[0].getsockname()[1])
+        behind, port = HttpLedger(f"http://127.0.0.1:{port}", clock=clock), url.rpartition(":")[2]
+        for leased in (300, 0):  # the second question says first that the answer did not come
+            with pytest.raises(LedgerError, match="the connection broke"):
+                await behind.acquire_lease("unheard", DAY, "a", expires_at=clock.now + 30, **asked)
+            assert await ledger.budget_status("unheard", DAY) == (0, leased)
+        lost = False
+        grant = await behind.acquire_lease("unheard", DAY, "a", expires_at=clock.now + 30, **asked)
+        assert grant.granted_nanos == 300
+        assert await ledger.budget_status("unheard", DAY) == (0, 300)
+        await behind.close()
+
+
 async def test_projects_made_at_run_time_are_seen_with_what_is_sealed(
     server: WebServer,
 ) -> None:

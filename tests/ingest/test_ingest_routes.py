@@ -220,6 +220,20 @@ def test_a_lease_is_granted_paid_out_of_and_given_back(worker: httpx.Client) -> 
     assert left.json() == {"settled_nanos": 100, "leased_nanos": 0}
 
 
+def test_what_is_asked_twice_under_a_name_is_granted_once(worker: httpx.Client) -> None:
+    for _ in range(2):
+        answer = lease(worker, project="named", grant="a-1").json()
+        assert answer == {"granted_nanos": 300, "settled_nanos": 0, "leased_nanos": 300}
+    back = {"project": "named", "day": DAY, "owner": "a", "nanos": 0, "grant": "a-1"}
+    for _ in range(2):
+        returned = worker.post("/v1/leases/return", json=back).json()
+        assert returned == {"settled_nanos": 0, "leased_nanos": 0}
+    # given up before it was heard of
+    assert worker.post("/v1/leases/return", json={**back, "grant": "a-2"}).status_code == 200
+    answer = lease(worker, project="named", grant="a-2").json()
+    assert answer == {"granted_nanos": 0, "settled_nanos": 0, "leased_nanos": 0}
+
+
 def test_every_wrong_field_of_a_lease_is_named(worker: httpx.Client) -> None:
     answer = lease(worker, budget_nanos="5", need_nanos=-1, share=0, seconds=10**9, day="today")
     wrong = ["day", "budget_nanos", "need_nanos", "share", "seconds"]

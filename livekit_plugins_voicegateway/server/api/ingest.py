@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from ...errors import QueryProblem
+from ...ledger.base import Grant
 from ...ledger.http_messages import (
     ALERT,
     LEASE,
@@ -72,6 +73,7 @@ _LEASE: Final[dict[str, Any]] = {
     "want_nanos": 625_000_000,
     "share": 16,
     "seconds": 30,
+    "grant": "019718e4-6b1a-7c54-9d02-5a1f4f0c8e13",
 }
 
 _RETURN: Final = {name: _LEASE[name] for name in ("project", "day", "owner")} | {"nanos": 1_000_000}
@@ -141,27 +143,30 @@ async def record_usage(request: Request, asked: Asked, backend: TheBackend) -> R
 )
 async def lease(request: Request, asked: Asked, backend: TheBackend) -> Response:
     """`want_nanos` of what is left, a `share`-th of it at most, or `need_nanos` if that is more;
-    nothing if less is left. With both 0 it only says what is spent and leased.
+    nothing if less is left. With both 0 it only says what is spent and leased. What is asked twice
+    under the same `grant` is granted once.
     """
     asked.refuse_unknown()
     given = await read_body(request, _reading(LEASE))
     ledger = await backend.intake.ledger()
+    whose = given["project"], given["day"], given["owner"]
+    name, grants = given["grant"], backend.intake.grants
+    before = grants.known(name) if name else None
+    if before is not None:
+        settled, leased = await ledger.budget_status(given["project"], given["day"])
+        return _granted(Grant(before, settled, leased))
     grant = await ledger.acquire_lease(
-        given["project"],
-        given["day"],
-        given["owner"],
+        *whose,
         budget_nanos=given["budget_nanos"],
         need_nanos=given["need_nanos"],
         want_nanos=given["want_nanos"],
         share=given["share"],
         expires_at=backend.clock() + given["seconds"],
     )
-    answer: GrantMessage = {
-        "granted_nanos": grant.granted_nanos,
-        "settled_nanos": grant.settled_nanos,
-        "leased_nanos": grant.leased_nanos,
-    }
-    return _answer(answer)
+    if name and not grants.granted(name, grant):
+        await ledger.return_lease(*whose, grant.granted_nanos)
+        grant = Grant(0, grant.settled_nanos, grant.leased_nanos - grant.granted_nanos)
+    return _granted(grant)
 
 
 @router.post(
@@ -172,11 +177,17 @@ async def lease(request: Request, asked: Asked, backend: TheBackend) -> Response
     openapi_extra=body_schema(fields_schema(RETURN), _RETURN),
 )
 async def return_lease(request: Request, asked: Asked, backend: TheBackend) -> Response:
-    """All of it when it is not more than `nanos`."""
+    """All of it when it is not more than `nanos`; and what was granted under the name `grant`, for
+    who has not heard the answer.
+    """
     asked.refuse_unknown()
     given = await read_body(request, _reading(RETURN))
     ledger = await backend.intake.ledger()
-    await ledger.return_lease(given["project"], given["day"], given["owner"], given["nanos"])
+    nanos = given["nanos"]
+    if given["grant"]:
+        nanos += backend.intake.grants.give_up(given["grant"])
+    if nanos:
+        await ledger.return_lease(given["project"], given["day"], given["owner"], nanos)
     settled, leased = await ledger.budget_status(given["project"], given["day"])
     answer: StatusAnswer = {"settled_nanos": settled, "leased_nanos": leased}
     return _answer(answer)
@@ -236,6 +247,15 @@ async def note_alert(request: Request, asked: Asked, backend: TheBackend) -> Res
 
 
 _PRIVATE: Final = {"cache-control": "private, no-cache"}
+
+
+def _granted(grant: Grant) -> Response:
+    answer: GrantMessage = {
+        "granted_nanos": grant.granted_nanos,
+        "settled_nanos": grant.settled_nanos,
+        "leased_nanos": grant.leased_nanos,
+    }
+    return _answer(answer)
 
 
 def _tag(version: int) -> str:
