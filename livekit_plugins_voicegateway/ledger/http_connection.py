@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..concealing import note_keys
 from ..errors import LedgerError
 from ..version import __version__
 from .urls import token_of, without_credentials
@@ -65,6 +66,7 @@ class HttpConnection:
     def __init__(self, url: str) -> None:
         self.url = without_credentials(url).rstrip("/")
         self._token = token_of(url)
+        note_keys([self._token])
         self._session: aiohttp.ClientSession | None = None
         self._pid = 0
 
