@@ -7,7 +7,6 @@ recorded right, or its row says that it is not.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import pkgutil
@@ -166,8 +165,7 @@ async def held(
             with _maybe(target, when) as injection:
                 courses = await conversation(sandbox)
                 await sandbox.settled()
-                with contextlib.suppress(RuntimeError):  # the bug may be in what is asked here
-                    await gateway.flush(2)
+                await gateway._flush_at_shutdown()  # as a job does at its end
             outcome.recovered = await gateway.flush(10)
         outcome.rows, outcome.waiting = _rows(folder), _waiting(folder)
     if injection is not None:
