@@ -130,7 +130,7 @@ async def _one_process(quick: bool) -> list[Finding]:
 
 
 async def _one_file(quick: bool) -> list[Finding]:
-    return [finding(await bear(QUICK[1] if quick else ONE_FILE, compare=not quick))]
+    return [finding(await bear(QUICK[1] if quick else ONE_FILE, compare=False))]
 
 
 def experiments() -> list[Experiment]:
