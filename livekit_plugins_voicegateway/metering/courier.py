@@ -150,7 +150,7 @@ class Courier:
         sent = 0
         try:
             for outbox in ours:
-                if not outbox.count():
+                if outbox.is_empty():
                     continue
                 if self._ledger is None:
                     self._ledger = await self._open_ledger()

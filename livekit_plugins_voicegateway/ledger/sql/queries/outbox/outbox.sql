@@ -42,6 +42,10 @@ SELECT sequence, row FROM waiting WHERE sequence > :sequence ORDER BY sequence L
 -- Takes out the rows with the numbers in the JSON array :sequences.
 DELETE FROM waiting WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
+-- any --
+-- One row when anything waits.
+SELECT 1 FROM waiting LIMIT 1;
+
 -- count --
 -- How many rows wait.
 SELECT count(*) FROM waiting;
