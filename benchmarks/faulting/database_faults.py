@@ -54,7 +54,7 @@ class Fault:
         at_first: Whether it is done before the gateway has seen the ledger.
         on_small_disk: Whether the ledger needs a small disk of its own.
         waits: Whether usage has to wait for its end.
-        moves: Whether the file is moved aside.
+        moves: Whether the file is moved aside; None if that depends on what SQLite still has.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Fault:
     at_first: bool = False
     on_small_disk: bool = False
     waits: bool = False
-    moves: bool = False
+    moves: bool | None = False
 
 
 _HOLD: Final = """
@@ -254,7 +254,14 @@ FAULTS: Final = [
     ),
     Fault("database-directory", "a directory is put in its place", _directory, waits=True),
     *(
-        Fault("database-damaged", words, partial(_damaged, how), moves=True)
+        Fault(
+            "database-damaged",
+            words,
+            partial(_damaged, how),
+            moves=None
+            if how == "header"
+            else True,  # it may be in the -wal, and is mended from there
+        )
         for how, words in {
             "header": "the header is zeroed in use",
             "pages": "all pages are overwritten with garbage in use",

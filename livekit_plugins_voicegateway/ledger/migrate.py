@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import LedgerError
+from ..log import logger
 from .queries import Migration, load_migrations, load_queries
 from .sqlite_files import folder_lock, leave_behind
 
@@ -65,8 +66,15 @@ def _make_file(path: Path, wait: float) -> None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with folder_lock(path, wait), contextlib.suppress(FileExistsError):
-        if not os.path.lexists(path):
-            leave_behind(path)
+        kept = None if os.path.lexists(path) else leave_behind(path)
+        if kept is not None:
+            logger.warning(
+                "the ledger %s was deleted, but not what was written to it last: that is in %s "
+                "now. If the file is somewhere else, name it like that, without -wal, to have "
+                "both.",
+                path,
+                kept,
+            )
         # before SQLite opens it: -wal and -shm get the permissions of the file
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 

@@ -216,7 +216,7 @@ def folder_lock(path: Path, wait: float) -> Iterator[None]:
         os.close(folder)
 
 
-def leave_behind(path: Path, old: Files | None = None) -> None:
+def leave_behind(path: Path, old: Files | None = None) -> Path | None:
     """Take the -wal and -shm of a file that is gone out of the way of the one that comes next.
 
     SQLite would apply what they say to the new file. Needs `folder_lock`.
@@ -224,23 +224,22 @@ def leave_behind(path: Path, old: Files | None = None) -> None:
     Args:
         path: Where the file was.
         old: Its files, when they are known; whatever lies there otherwise.
+
+    Returns:
+        Where the -wal is now, if anything is in it.
     """
+    kept: Path | None = None
     now = look(str(path))
     if now.wal is not None and (old is None or now.wal == old.wal):
         wal = Path(f"{path}-wal")
         if wal.stat().st_size > WAL_HEADER:
-            aside = _free(path, "deleted")
-            os.rename(wal, f"{aside}-wal")
-            logger.warning(
-                "the ledger %s was deleted, but not what was written last: that is in %s-wal now. "
-                "If the file is somewhere else, give it that name to have both.",
-                path,
-                aside,
-            )
+            kept = Path(f"{_free(path, 'deleted')}-wal")
+            os.rename(wal, kept)
         else:
             wal.unlink()
     if now.shm is not None and (old is None or now.shm == old.shm):
         Path(f"{path}-shm").unlink()
+    return kept
 
 
 def move_aside(path: Path, seen: Key | None, *, wait: float) -> Path | None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -260,26 +261,37 @@ class SqliteLink:
             return
         with self._explained():
             await asyncio.to_thread(self._leave_behind, moved)
-        self._say(moved)
 
     def _leave_behind(self, moved: FileMoved) -> None:
-        with contextlib.suppress(FileNotFoundError), folder_lock(self._path, self._wait):
-            leave_behind(self._path, moved.old)
+        try:
+            with folder_lock(self._path, self._wait):
+                # whoever has the lock first says it, and knows what was kept
+                self._say(moved, leave_behind(self._path, moved.old))
+        except FileNotFoundError:
+            self._say(moved, None)  # the folder is gone, too
 
-    def _say(self, moved: FileMoved) -> None:
+    def _say(self, moved: FileMoved, kept: Path | None) -> None:
         if not _said.add(self._path, moved.old.main) or was_moved_aside(self._path, moved.old):
             return  # by another ledger of this process, or by whoever moved it
+        rest = (
+            f" What was written to the old one last is in {kept}: if that file is somewhere else, "
+            "name it like this, without -wal, to have both."
+            if kept is not None
+            else ""
+        )
         if moved.new.main is None:
             logger.warning(
                 "the ledger %s was deleted while in use: what was in it is gone from reports and "
-                "budgets. A new one is made, and usage is recorded there.",
+                "budgets. A new one is made, and usage is recorded there.%s",
                 self._path,
+                rest,
             )
         else:
             logger.warning(
                 "the ledger %s was replaced by another file while in use. Usage is recorded there "
-                "from now on.",
+                "from now on.%s",
                 self._path,
+                rest,
             )
 
     async def _mend(self, connection: SqliteConnection, damage: FileDamaged) -> None:
@@ -324,13 +336,15 @@ class _Said:
     """What this process has logged already: several ledgers of it may have the same file open."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._files: set[tuple[Path, object]] = set()
 
     def add(self, path: Path, file: object) -> bool:
         """Whether it is the first time."""
-        known = (path, file) in self._files
-        self._files.add((path, file))
-        return not known
+        with self._lock:
+            known = (path, file) in self._files
+            self._files.add((path, file))
+            return not known
 
 
 _said = _Said()
