@@ -17,13 +17,17 @@ REAL_TIME := tests/demo tests/examples tests/local \
     tests/faults/test_killed_jobs.py tests/faults/test_load.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test faults models check lint types format bench clean
+.PHONY: demo test test-at-once test-in-real-time faults models check lint types format bench clean
 
 demo: $(VENV)/.installed $(MODELS)
 	$(BIN)/voicegw demo
 
-test: $(VENV)/.installed-dev $(MODELS)
+test: test-at-once test-in-real-time
+
+test-at-once: $(VENV)/.installed-dev $(MODELS)
 	$(BIN)/python -m pytest -m "not faults" -n 2 --dist worksteal $(REAL_TIME:%=--ignore=%)
+
+test-in-real-time: $(VENV)/.installed-dev $(MODELS)
 	$(BIN)/python -m pytest -m "not faults" $(REAL_TIME)
 
 # hours: processes killed by the hundred, ledgers locked and full, a million wrong inputs
