@@ -1,7 +1,9 @@
 """Keeps a worker's projects as the ledger has them: a thread that looks once a second.
 
-While nothing changes a look is one small query on a connection that only reads. Whatever is wrong
-with the ledger, a call goes on with the projects that are known.
+While nothing changes a look is one small query on a connection that only reads. PostgreSQL says on
+the same connection that something has changed, so that there it is seen at once; looking goes on
+all the same, for what is said may get lost. Whatever is wrong with the ledger, a call goes on with
+the projects that are known.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ProjectWatcher"]
 
 ROUND_SECONDS = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks, unless the ledger says that something has changed."""
 
 FIRST_LOOK_SECONDS = 1.0
 """Seconds that a process waits for its first look at most, before its first model is made."""
@@ -55,7 +57,7 @@ class ProjectWatcher:
         self._config = config
         self._env = env
         self._take_in = take_in
-        self._wake = threading.Event()
+        self._bell = _Bell()
         self._stopping = threading.Event()
         self._tickets: deque[threading.Event] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -66,6 +68,7 @@ class ProjectWatcher:
         # the thread alone touches what follows
         self._ledger: Ledger | None = None
         self._catalogue: ProjectCatalogue | None = None
+        self._listening = False
         self._trouble = ""
 
     def start(self) -> None:
@@ -87,13 +90,13 @@ class ProjectWatcher:
             self._looked_at = now
         ticket = threading.Event()
         self._tickets.append(ticket)
-        self._wake.set()
+        self._bell.ring()
         ticket.wait(QUICK_LOOK_SECONDS)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run ``job`` on the thread soon, for what a change brings and a call must not wait for."""
         self._jobs.append(job)
-        self._wake.set()
+        self._bell.ring()
 
     def close(self, timeout: float = 5.0) -> bool:
         """End the thread.
@@ -105,20 +108,23 @@ class ProjectWatcher:
             Whether it has ended in time.
         """
         self._stopping.set()
-        self._wake.set()
+        self._bell.ring()
         return self._thread.join(timeout)
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
-                runner.run(self._look())
-                for ticket in tickets:
-                    ticket.set()
-                self._work()
-                self._wake.wait(ROUND_SECONDS)
-            runner.run(self._close())
+            try:
+                while not self._stopping.is_set():
+                    self._bell.hush()
+                    tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
+                    runner.run(self._look())
+                    for ticket in tickets:
+                        ticket.set()
+                    self._work()
+                    runner.run(self._bell.heard(ROUND_SECONDS))
+            finally:
+                # what was opened on this event loop is of no use on another
+                runner.run(self._close())
 
     async def _look(self) -> None:
         try:
@@ -131,6 +137,9 @@ class ProjectWatcher:
                 self._catalogue = ProjectCatalogue(self._config, self._ledger, env=self._env)
             assert self._ledger is not None
             await self._ledger.open()
+            if not self._listening:
+                await self._ledger.listen_for_projects(self._bell.ring)
+                self._listening = True
             known = self._catalogue.notes
             if await self._catalogue.refresh():
                 for note in self._catalogue.notes:
@@ -147,6 +156,7 @@ class ProjectWatcher:
             await self._close()
 
     async def _close(self) -> None:
+        self._listening = False
         if self._ledger is None:
             return
         try:
@@ -160,3 +170,41 @@ class ProjectWatcher:
                 self._jobs.popleft()()
             except Exception as e:
                 report_bug("take in a change of a project", e)
+
+
+class _Bell:
+    """Rung on any thread, and heard on one that runs an event loop while it waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rung = False
+        self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def ring(self) -> None:
+        """Let whoever waits go on, or not begin to wait."""
+        with self._lock:
+            self._rung = True
+            if self._waiting is not None:
+                loop, event = self._waiting
+                loop.call_soon_threadsafe(event.set)
+
+    def hush(self) -> None:
+        """Forget that it was rung."""
+        with self._lock:
+            self._rung = False
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until it is rung, for ``seconds`` at most."""
+        event = asyncio.Event()
+        with self._lock:
+            if self._rung:
+                return
+            self._waiting = asyncio.get_running_loop(), event
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+        finally:
+            with self._lock:
+                self._waiting = None

@@ -159,6 +159,9 @@ class HttpLedger(Ledger):
             self._managed_tag = answer.etag
         return self._managed
 
+    async def listen_for_projects(self, changed: Callable[[], None]) -> None:
+        """Does nothing: a server says nothing that it was not asked."""
+
     async def add_alert(self, alert: Alert) -> bool:
         self._check_writable()
         said = {**asdict(alert), "created_at": to_iso(alert.created_at)}

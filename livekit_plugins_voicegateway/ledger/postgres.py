@@ -257,6 +257,9 @@ class PostgresLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, Postgr
         self._check_writable()
         return await self._opened(self._connection).in_transaction(work)
 
+    async def _listen(self, channel: str, told: Callable[[], None]) -> None:
+        await self._opened(self._connection).listen(channel, told)
+
     def _for_leases(self) -> PostgresConnection:
         """The connection that is free: calls may be waiting for a lease, and nobody for rows."""
         connection = self._opened(self._connection)

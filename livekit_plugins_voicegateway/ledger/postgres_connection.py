@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
+from ..log import logger
 from .postgres_errors import explain, is_lost
 from .postgres_rows import clean, clean_key
 from .queries import load_numbered_queries, load_queries
@@ -74,6 +75,16 @@ class Statements:
         """Run statements without parameters."""
         await self._connection.execute(script, timeout=self._wait)
 
+    async def listen(self, channel: str, heard: Callable[[object, int, str, object], None]) -> None:
+        """Have ``heard`` called for each notification on a channel. Twice is the same as once.
+
+        Args:
+            channel: Its name.
+            heard: Gets connection, process id of who notified, channel, and what it said.
+        """
+        async with asyncio.timeout(self._wait):
+            await self._connection.add_listener(channel, heard)
+
 
 class PostgresConnection:
     """A connection that is made at its first use. Belongs to the event loop that uses it first.
@@ -92,6 +103,7 @@ class PostgresConnection:
         self._read_only = read_only
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._told: dict[str, Callable[[], None]] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -146,6 +158,34 @@ class PostgresConnection:
 
         return await self._with_connection(do, wait or self._wait)
 
+    async def listen(self, channel: str, told: Callable[[], None]) -> None:
+        """Have ``told`` called for each notification on a channel, from now on.
+
+        It is one more use of the same connection: when that was lost, notifications come again from
+        the next use on. A server that lets nobody listen, such as a standby, is no failure.
+
+        Args:
+            channel: Its name; there is one listener for each.
+            told: Called on this event loop.
+
+        Raises:
+            LedgerError: The database failed; says why.
+        """
+        self._told[channel] = told
+        await self._with_connection(self._listen_on, self._wait)
+
+    async def _listen_on(self, statements: Statements) -> None:
+        for channel in self._told:
+            try:
+                await statements.listen(channel, self._heard)
+            except asyncpg.PostgresError as e:
+                if is_lost(e):
+                    raise
+                logger.debug("the ledger %s lets nobody listen: %s", self._name, e)
+
+    def _heard(self, connection: object, pid: int, channel: str, payload: object) -> None:
+        self._told[channel]()
+
     async def close(self) -> None:
         """Wait for what is under way, and disconnect."""
         async with self._turn:
@@ -191,6 +231,7 @@ class PostgresConnection:
             await connection.execute(load_queries("postgres")["settle"], timeout=self._wait)
             if self._read_only:
                 await connection.execute(load_queries("postgres")["settle_reading"])
+            await self._listen_on(Statements(connection, self._wait))
         except BaseException:
             connection.terminate()
             raise

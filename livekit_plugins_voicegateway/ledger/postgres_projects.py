@@ -25,6 +25,13 @@ class PostgresManagedProjects(SqlManagedProjects):
     async def _in_transaction(self, work: Callable[[Statements], Awaitable[T]]) -> T:
         """Change several things at once, or none of them."""
 
+    @abstractmethod
+    async def _listen(self, channel: str, told: Callable[[], None]) -> None:
+        """Have ``told`` called for each notification on a channel."""
+
+    async def listen_for_projects(self, changed: Callable[[], None]) -> None:
+        await self._listen("voicegw_projects", changed)
+
     async def write_project(
         self, row: ManagedRow | None, change: ProjectChange, *, version: int
     ) -> bool:

@@ -8,6 +8,7 @@ reports ask.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -102,6 +103,15 @@ class ManagedProjects(ABC):
     @abstractmethod
     async def projects_version(self) -> int:
         """Return a number that every change of a project made at run time raises; cheap."""
+
+    @abstractmethod
+    async def listen_for_projects(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called as soon as somebody has changed a project, if the ledger can say.
+
+        It is called on this event loop, while that runs and the ledger is open; perhaps more often
+        than there are changes, and not for one that is made while the connection is lost. So who
+        listens goes on looking at `projects_version`.
+        """
 
     @abstractmethod
     async def managed_projects(self) -> ManagedRows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,9 @@ class SqliteManagedProjects(SqlManagedProjects):
     @abstractmethod
     def _check_writable(self) -> None:
         """Raise `LedgerError` if it was opened for reading only."""
+
+    async def listen_for_projects(self, changed: Callable[[], None]) -> None:
+        """Does nothing: a file tells nobody that it was changed."""
 
     async def write_project(
         self, row: ManagedRow | None, change: ProjectChange, *, version: int
