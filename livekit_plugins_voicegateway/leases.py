@@ -307,12 +307,16 @@ class LeaseThread:
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:
-            while not self._stopping.is_set():
-                self._wake.wait(ROUND_SECONDS if self._budgets.active else None)
-                self._wake.clear()
-                if not runner.run(self._exchange()):
-                    self._stopping.wait(ROUND_SECONDS)  # not one try for each request
-            runner.run(self._finish())
+            try:
+                while not self._stopping.is_set():
+                    self._wake.wait(ROUND_SECONDS if self._budgets.active else None)
+                    self._wake.clear()
+                    if not runner.run(self._exchange()):
+                        self._stopping.wait(ROUND_SECONDS)  # not one try for each request
+                runner.run(self._leave())
+            finally:
+                # what was opened on this event loop is of no use on another
+                runner.run(self._close())
 
     async def _exchange(self) -> bool:
         if not self._budgets.active:
@@ -326,13 +330,23 @@ class LeaseThread:
         await self._budgets.exchange(self._ledger)
         return True
 
-    async def _finish(self) -> None:
+    async def _leave(self) -> None:
         if self._ledger is None:
             return
         try:
             await self._budgets.leave(self._ledger)
-            await self._ledger.close()
         except Exception as e:
             logger.debug("the ledger did not take back the leases of this process: %s", e)
             if not isinstance(e, (VoiceGatewayError, OSError)):
                 report_bug("give money back to the ledger", e)
+
+    async def _close(self) -> None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is None:
+            return
+        try:
+            await ledger.close()
+        except Exception as e:
+            logger.debug("the ledger of leases could not be closed: %s", e)
+            if not isinstance(e, (VoiceGatewayError, OSError)):
+                report_bug("close the ledger of leases", e)
