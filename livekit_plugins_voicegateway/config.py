@@ -49,6 +49,7 @@ _FILE_NAME: Final = "voicegw.yaml"
 _APP_NAME: Final = "voicegateway"
 _SQLITE: Final = "sqlite:///"
 _POSTGRESQL: Final = "postgresql://"
+_POSTGRES: Final = ("postgres://", _POSTGRESQL)
 _HTTP: Final = ("https://", "http://")
 _WORKERS_VARIABLE: Final = "${VOICEGW_INGEST_TOKEN:-}"
 
@@ -206,7 +207,8 @@ class Config:
     @property
     def database_url(self) -> str:
         """The ledger's URL, ``VOICEGW_DATABASE_URL`` before the file's. A SQLite path is absolute;
-        a server's has the token in it, as a PostgreSQL server's the password.
+        a server's has the token in it, as a PostgreSQL server's the password; its scheme is
+        ``postgresql``, however it was written.
 
         Raises:
             UnsetVariableError: The file's URL needs an environment variable that is not set.
@@ -229,8 +231,9 @@ class Config:
             from .ledger.urls import with_token
 
             return with_token(url, self.database_token_text.fill(self.env))
-        if not url.startswith(_SQLITE):
-            return url
+        if url.startswith(_POSTGRES):
+            # one name for one database: its outbox is named after it
+            return _POSTGRESQL + url.partition("://")[2]
         folder = self.path.parent if self.path is not None else Path.cwd()
         file = folder / os.path.expanduser(url.removeprefix(_SQLITE))
         return f"{_SQLITE}{file.as_posix()}"
@@ -354,7 +357,7 @@ def database_problem(url: str, text: Template | None = None) -> ConfigProblem | 
         found, expected = "a SQLite URL without a file", f"{_SQLITE}voicegw.db"
         if "?" in name:
             found = "a SQLite URL with options"
-    elif url.startswith(_POSTGRESQL) and rest.strip("/"):
+    elif url.startswith(_POSTGRES) and rest.strip("/"):
         return None
     elif url.startswith(_HTTP):
         wrong = _server_problem(url)

@@ -8,6 +8,9 @@ import pytest
 
 from livekit_plugins_voicegateway.config import Config, Fallback, load_config
 from livekit_plugins_voicegateway.errors import ConfigError
+from livekit_plugins_voicegateway.ledger import make_ledger
+from livekit_plugins_voicegateway.ledger.outbox import open_outboxes
+from livekit_plugins_voicegateway.ledger.postgres import PostgresLedger
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +166,22 @@ class TestDatabase:
         env = {"VOICEGW_DATABASE_URL": "postgresql://vg:pw@db/ledger"}
         assert load_config(env=env).database_url == "postgresql://vg:pw@db/ledger"
 
+    @pytest.mark.parametrize("where", ["environment", "file"])
+    def test_both_names_of_postgresql_mean_the_same_ledger_and_the_same_outbox(
+        self, places: dict[str, Path], where: str
+    ) -> None:
+        ledgers, outboxes = [], []
+        for url in ("postgres://vg:pw@db/ledger?x=y", "postgresql://vg:pw@db/ledger?x=y"):
+            if where == "file":
+                write(places["here"], "p").write_text(f"database: {{url: '{url}'}}\n")
+            config = load_config(env={} if where == "file" else {"VOICEGW_DATABASE_URL": url})
+            assert config.has_remote_ledger
+            assert isinstance(make_ledger(config.database_url), PostgresLedger)
+            ledgers.append(config.database_url)
+            outboxes.append([outbox.path for outbox in open_outboxes(config)])
+        assert ledgers == ["postgresql://vg:pw@db/ledger?x=y"] * 2
+        assert outboxes[0] == outboxes[1]
+
     def test_without_a_file_a_relative_one_is_in_the_working_directory(
         self, places: dict[str, Path]
     ) -> None:
@@ -183,7 +202,7 @@ class TestDatabase:
                 "http:// to another machine, where the token can be read on its way",
             ),
             ("mysql://me:pass-word@db/x", "a URL that begins with mysql://"),
-            ("postgres://me:pass-word@db/x", "a URL that begins with postgres://"),
+            ("postgres:///", "a URL that begins with postgres://"),
             ("postgresql://", "a URL that begins with postgresql://"),
             ("sqlite://voicegw.db", "two slashes"),
             ("sqlite:///", "a SQLite URL without a file"),
