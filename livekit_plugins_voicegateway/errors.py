@@ -16,7 +16,9 @@ VoiceGatewayError
 ├── WeightsDownloadError           they could not be fetched, or came damaged
 ├── InvalidQueryError              a report was asked for with values that cannot be: all of them
 ├── UnknownCallError               no request was recorded in this room
+├── OutboxError                    usage cannot be put aside on this host
 └── LedgerError                    the database cannot be opened, read or written
+    └── RowsRefusedError           it does not take a row because of what is in it
 
 This module imports nothing of livekit-agents, so that the command line can show any of them.
 Each message says what was found and how to mend it.
@@ -40,6 +42,7 @@ __all__ = [
     "ProjectExistsError",
     "ProviderNotInstalledError",
     "QueryProblem",
+    "RowsRefusedError",
     "SecretKeyError",
     "UnknownCallError",
     "UnknownModelError",
@@ -308,6 +311,13 @@ class UnknownCallError(VoiceGatewayError):
 
 class LedgerError(VoiceGatewayError):
     """The ledger's database cannot be opened, read or written. Says which file, and why."""
+
+
+class RowsRefusedError(LedgerError):
+    """A ledger that works does not take rows because of what is in them. Says what that is.
+
+    None of the rows was written. Without the ones that it means the others can be.
+    """
 
 
 class OutboxError(VoiceGatewayError):

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from decimal import InvalidOperation
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from ..errors import LedgerError
+from ..errors import LedgerError, RowsRefusedError
 from ..metering.usage import UsageRow
 from ..times import to_iso
 from .base import Grant, Ledger
@@ -85,9 +85,13 @@ class HttpLedger(Ledger):
         recorder sends no more at once."""
         self._check_writable()
         encoded: list[bytes] = []
-        for start in range(0, len(rows), _CHUNK):
-            encoded += map(encode_row, rows[start : start + _CHUNK])
-            await asyncio.sleep(0)
+        try:
+            for start in range(0, len(rows), _CHUNK):
+                encoded += map(encode_row, rows[start : start + _CHUNK])
+                await asyncio.sleep(0)
+        except (ValueError, TypeError, OverflowError) as e:
+            why = f"a row cannot be sent to the ledger's server {self.url}: {e}"
+            raise RowsRefusedError(why) from e
         for body in bodies_of(encoded):
             await self._connection.post("/v1/usage", body)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..concealing import note_keys
-from ..errors import LedgerError
+from ..errors import LedgerError, RowsRefusedError
 from ..version import __version__
 from .urls import token_of, without_credentials
 
@@ -51,6 +51,14 @@ class Answer(NamedTuple):
     status: int
     data: Any
     etag: str
+
+
+class WrongField(NamedTuple):
+    """A value that the server refuses: which, what it found there, and what would be right."""
+
+    field: str
+    found: str
+    expected: str
 
 
 class HttpConnection:
@@ -152,14 +160,23 @@ class HttpConnection:
                     f"it takes no usage ({status}): it is no VoiceGateway server, or an older one; "
                     "update the server before its workers"
                 )
+            case 413:
+                return RowsRefusedError(f"{self._address} takes no body as large: {detail}")
+            case 422 if wrong and all(_is_of_a_row(*one) for one in wrong):
+                return RowsRefusedError(f"{self._address} refuses {_listed(wrong)}")
             case 422:
-                return self._failed(f"it refuses what was sent: {wrong or detail or status}")
+                said = _listed(wrong) or detail or status
+                return self._failed(f"it refuses what was sent: {said}")
         if 300 <= status < 400:
             return self._failed(f"it points elsewhere ({status}); name the address it points to")
         return self._failed(f"it answers {status}{f': {detail}' if detail else ''}")
 
     def _failed(self, reason: str) -> LedgerError:
-        return LedgerError(f"the ledger's server {self.url} cannot be used: {reason}")
+        return LedgerError(f"{self._address} cannot be used: {reason}")
+
+    @property
+    def _address(self) -> str:
+        return f"the ledger's server {self.url}"
 
 
 def _new_session(token: str) -> aiohttp.ClientSession:
@@ -178,15 +195,26 @@ def _new_session(token: str) -> aiohttp.ClientSession:
     )
 
 
-def _said(content: bytes) -> tuple[str, str]:
+def _said(content: bytes) -> tuple[str, list[WrongField]]:
     """What a problem's body says: its detail, and its wrong fields."""
     try:
         problem = json.loads(content)
         detail = str(problem.get("detail", ""))[:_MOST_SHOWN]
         errors = problem.get("errors") or []
-        wrong = "; ".join(
-            f"{one['field']}: found {one['found']}; expected {one['expected']}" for one in errors
-        )
+        wrong = [
+            WrongField(str(one["field"]), str(one["found"]), str(one["expected"])) for one in errors
+        ]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return "", ""
-    return detail, wrong[:_MOST_SHOWN]
+        return "", []
+    return detail, wrong
+
+
+def _listed(wrong: Sequence[WrongField]) -> str:
+    text = "; ".join(f"{one.field}: found {one.found}; expected {one.expected}" for one in wrong)
+    return text[:_MOST_SHOWN]
+
+
+def _is_of_a_row(field: str, found: str, expected: str) -> bool:
+    """Whether it is what stands in a row that is refused, and not how rows are written by now."""
+    of_its_shape = found in ("an unknown field", "nothing")
+    return (field == "rows" or field.startswith("rows[")) and not of_its_shape

@@ -29,6 +29,7 @@ from .http_values import (
     text,
     whole,
 )
+from .row_codec import repaired
 
 __all__ = ["MOST_ROWS", "ROWS", "VERSION", "bodies_of", "encode_row", "read_rows", "rows_schema"]
 
@@ -188,9 +189,13 @@ def _body(batch: list[bytes]) -> bytes:
 
 def _fitting(row: UsageRow) -> dict[str, Any]:
     """A row as JSON that the server takes."""
+    try:
+        started_at, ended_at = _moments(row)
+    except (ValueError, OverflowError, OSError):
+        row = repaired(row)
+        started_at, ended_at = _moments(row)
     data = {name: getattr(row, name) for name in _NAMES}
-    data["started_at"] = to_iso(row.started_at)
-    data["ended_at"] = None if row.ended_at is None else to_iso(row.ended_at)
+    data |= {"started_at": started_at, "ended_at": ended_at}
     wrong = []
     for name, value in data.items():
         if isinstance(value, float):
@@ -209,6 +214,10 @@ def _fitting(row: UsageRow) -> dict[str, Any]:
         error = f"{note}; {data['error']}" if data["error"] else note
         data |= {"estimated": True, "error": error[: _LONGEST["error"]]}
     return data
+
+
+def _moments(row: UsageRow) -> tuple[str, str | None]:
+    return to_iso(row.started_at), None if row.ended_at is None else to_iso(row.ended_at)
 
 
 def _empty(name: str) -> str | None:

@@ -17,19 +17,31 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from ..errors import OutboxError
 from ..log import logger
 from ..metering.usage import UsageRow
+from .outbox_files import identity, lock_holder, made
 from .queries import load_queries
-from .row_codec import decode_row, encode_rows
+from .refusals import Refusal, RowTaker, write_all_but
+from .row_codec import as_it_is, decode_row, encode_rows, from_what_it_was
 from .urls import without_credentials
 
 if TYPE_CHECKING:
     from ..config import Config
 
-__all__ = ["LIMIT_BYTES", "Outbox", "Waiting", "drain", "open_outboxes", "outbox_file", "send_on"]
+__all__ = [
+    "LIMIT_BYTES",
+    "MOST_REFUSED",
+    "Outbox",
+    "Refused",
+    "Waiting",
+    "drain",
+    "open_outboxes",
+    "outbox_file",
+    "send_on",
+]
 
 LIMIT_BYTES: Final = 512 * 1024 * 1024
 """Size of an outbox at most: about a million rows, hours of a hundred calls at once."""
@@ -39,6 +51,15 @@ BATCH: Final = 1_000
 
 _WAIT: Final = 2.0
 """Seconds to wait for another process that writes the outbox; a write takes milliseconds."""
+
+MOST_REFUSED: Final = 10_000
+"""Rows that are set aside at most; of more the oldest go."""
+
+_MOST_SAID: Final = 20
+"""Times that an outbox says in the log what it sets aside."""
+
+_LONGEST_REASON: Final = 500
+"""Characters of what is said of a row that is set aside."""
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -57,11 +78,20 @@ class Waiting(NamedTuple):
     row: UsageRow
 
 
-class RowTaker(Protocol):
-    """What takes the rows in the end: a ledger."""
+class Refused(NamedTuple):
+    """A row that was set aside.
 
-    async def write(self, rows: list[UsageRow]) -> None:
-        """Write all rows in one transaction; raises when none was written."""
+    Attributes:
+        number: Its place among them.
+        row: The row as JSON, whatever is in it.
+        reason: Why the ledger does not take it.
+        at: When it was set aside, ISO 8601 UTC.
+    """
+
+    number: int
+    row: str
+    reason: str
+    at: str
 
 
 def outbox_file(folder: Path, url: str) -> Path:
@@ -75,13 +105,18 @@ def outbox_file(folder: Path, url: str) -> Path:
     return folder / f"outbox-{hashlib.sha256(place).hexdigest()[:16]}.db"
 
 
-def open_outboxes(config: Config) -> list[Outbox]:
+def open_outboxes(config: Config, *, mend: bool = True) -> list[Outbox]:
     """The outboxes for a configuration's ledger, the one to be used first before the others.
+
+    Args:
+        config: Says where they are.
+        mend: See `Outbox`.
 
     Raises:
         ConfigError, UnsetVariableError: Where they are or what they are for cannot be known.
     """
-    return [Outbox(outbox_file(folder, config.database_url)) for folder in config.outbox_folders]
+    url = config.database_url
+    return [Outbox(outbox_file(folder, url), mend=mend) for folder in config.outbox_folders]
 
 
 class Outbox:
@@ -90,10 +125,14 @@ class Outbox:
     Args:
         path: The file; made when a row is put there, with its folder, for its owner's eyes only.
         limit_bytes: Size of the file at most.
+        mend: Move a damaged file aside, and make a new one; False for who only looks.
     """
 
-    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, path: Path, *, limit_bytes: int = LIMIT_BYTES, mend: bool = True) -> None:
         self.path = path
+        self._mend = mend
+        self._said = 0
+        self._said_of_newer = False
         self._limit = limit_bytes
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -106,11 +145,71 @@ class Outbox:
     def put(self, rows: Sequence[UsageRow]) -> None:
         """Keep rows, durably; a row that waits already is replaced.
 
+        One that cannot be written down is set aside, and keeps no other from being kept.
+
         Raises:
             OutboxError: The file cannot be written, or is full.
         """
-        text = f"[{encode_rows(rows)}]".encode("utf-8", "replace").decode()
+        refused: list[Refusal] = []
+        try:
+            text = _written_down(rows)
+        except (ValueError, TypeError):
+            text, refused = _what_can_be_written_down(rows)
         self._use(lambda connection: self._put(connection, text))
+        if refused:
+            self.set_aside(refused)
+
+    def set_aside(self, refusals: Sequence[Refusal]) -> None:
+        """Keep rows that the ledger does not take for what is in them, apart from those that wait.
+
+        The log says so; there are `MOST_REFUSED` of them at most.
+
+        Raises:
+            OutboxError: The file cannot be written.
+        """
+        lines = [[str(row.id), as_it_is(row), why[:_LONGEST_REASON]] for row, why in refusals]
+        rows = json.dumps(lines, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+        def keep(connection: sqlite3.Connection) -> int:
+            connection.execute(self._sql["set_aside"], {"rows": rows})
+            return connection.execute(self._sql["forget"], {"most": MOST_REFUSED}).rowcount
+
+        self._say(refusals, forgotten=self._use(keep))
+
+    def refused(self, limit: int) -> list[Refused]:
+        """Rows that were set aside, the oldest first.
+
+        Args:
+            limit: How many at most.
+
+        Raises:
+            OutboxError: The file cannot be read.
+        """
+        found = self._use(
+            lambda connection: connection.execute(self._sql["refused"], {"limit": limit}).fetchall()
+        )
+        return [Refused(*line) for line in found]
+
+    def try_again(self) -> int:
+        """Let what was set aside wait again, to be sent once more; how many rows.
+
+        Raises:
+            OutboxError: The file cannot be written.
+        """
+        if not self.count_refused():
+            return 0
+        again, numbers = [], []
+        for refused in self.refused(MOST_REFUSED):
+            with contextlib.suppress(ValueError, TypeError):  # of a newer version: it stays
+                again.append(from_what_it_was(refused.row))
+                numbers.append(refused.number)
+        self.put(again)  # what it sets aside again gets another number
+        self._use(
+            lambda connection: connection.execute(
+                self._sql["take_back"], {"numbers": json.dumps(numbers)}
+            )
+        )
+        return len(again)
 
     def after(self, sequence: int, limit: int) -> tuple[list[Waiting], int]:
         """The rows that came next after the one with this number.
@@ -136,10 +235,13 @@ class Outbox:
             try:
                 rows.append(Waiting(number, decode_row(json.loads(text))))
             except (ValueError, TypeError, LookupError):
-                logger.warning(
-                    "a row in %s cannot be read by this version of VoiceGateway; it stays there",
-                    self.path,
-                )
+                if not self._said_of_newer:
+                    self._said_of_newer = True
+                    logger.warning(
+                        "a row in %s cannot be read by this version of VoiceGateway; it stays "
+                        "there for a newer one",
+                        self.path,
+                    )
         return rows, found[-1][0] if found else sequence
 
     def remove(self, waiting: Sequence[Waiting]) -> None:
@@ -172,10 +274,17 @@ class Outbox:
         """
         if self._connection is None and not self.exists():
             return 0
-        ((count,),) = self._use(
-            lambda connection: connection.execute(self._sql["count"]).fetchall()
-        )
-        return int(count)
+        return self._number_of("count")
+
+    def count_refused(self) -> int:
+        """How many rows are set aside.
+
+        Raises:
+            OutboxError: The file cannot be read.
+        """
+        if self._connection is None and not self.exists():
+            return 0
+        return self._number_of("count_refused")
 
     @contextlib.contextmanager
     def draining(self) -> Iterator[bool]:
@@ -188,7 +297,7 @@ class Outbox:
         try:
             with self._explained():
                 lock = sqlite3.connect(
-                    _made(self.path.with_suffix(".drain")), timeout=0, isolation_level=None
+                    made(self.path.with_suffix(".drain")), timeout=0, isolation_level=None
                 )
                 try:
                     lock.execute(self._sql["lock"])
@@ -203,12 +312,57 @@ class Outbox:
             if lock is not None:
                 lock.close()
 
+    def carrier(self) -> int | None:
+        """The process that drains the outbox now, or is ready to.
+
+        Not for a process that drains: asking would give up its lock.
+
+        Returns:
+            Its id; 0 for one that cannot be seen from here; None when there is none, and where the
+            system does not tell (all but Linux).
+        """
+        return lock_holder(self.path.with_suffix(".drain"))
+
+    def moved_aside(self) -> list[Path]:
+        """The files that were here, were damaged, and were moved aside; the oldest first."""
+        found = self.path.parent.glob(f"{self.path.name}.corrupt-*Z")
+        return sorted(found)
+
     def close(self) -> None:
         """Close the file; it is opened again when it is used again."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
+
+    def _number_of(self, query: str) -> int:
+        ((count,),) = self._use(lambda connection: connection.execute(self._sql[query]).fetchall())
+        return int(count)
+
+    def _say(self, refusals: Sequence[Refusal], *, forgotten: int) -> None:
+        if forgotten:
+            logger.error(
+                "VoiceGateway drops the oldest %d rows of usage that the ledger refuses: more than "
+                "%d are set aside in %s",
+                forgotten,
+                MOST_REFUSED,
+                self.path,
+            )
+        for row, reason in refusals:
+            self._said += 1
+            if self._said <= _MOST_SAID:
+                logger.error(
+                    "VoiceGateway sets aside usage that is refused (%s): request %s of project %r, "
+                    "%s/%s. It is kept in %s; `voicegw outbox` shows it, and `voicegw outbox "
+                    "--send` tries it again, after an update of whichever refuses it.%s",
+                    reason,
+                    row.request_id,
+                    row.project,
+                    row.provider,
+                    row.model,
+                    self.path,
+                    " Of more of them the log says nothing." if self._said == _MOST_SAID else "",
+                )
 
     def _put(self, connection: sqlite3.Connection, rows: str) -> None:
         ((size,),) = connection.execute(self._sql["size"]).fetchall()
@@ -221,34 +375,35 @@ class Outbox:
             try:
                 return self._committed(work)
             except sqlite3.DatabaseError as e:
-                if getattr(e, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                if getattr(e, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED or not self._mend:
                     raise
                 self._move_aside(e)
             return self._committed(work)
 
     def _committed(self, work: Callable[[sqlite3.Connection], T]) -> T:
         result = work(self._open())
-        if self._identity != _identity(self.path):
+        if self._identity != identity(self.path):
             # deleted or replaced meanwhile: what was written is in no file that anybody finds
             self.close()
             result = work(self._open())
         return result
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._identity == _identity(self.path):
+        if self._connection is not None and self._identity == identity(self.path):
             return self._connection
         self.close()
-        connection = sqlite3.connect(_made(self.path), timeout=_WAIT, isolation_level=None)
+        connection = sqlite3.connect(made(self.path), timeout=_WAIT, isolation_level=None)
         try:
             connection.execute(self._sql["settle"])
             if not connection.execute(self._sql["has_table"]).fetchone()[0]:
                 connection.execute(self._sql["shrink"])
                 connection.execute(self._sql["use_wal"])
                 connection.execute(self._sql["create"])
+                connection.execute(self._sql["create_refused"])
         except BaseException:
             connection.close()
             raise
-        self._connection, self._identity = connection, _identity(self.path)
+        self._connection, self._identity = connection, identity(self.path)
         return connection
 
     def _move_aside(self, error: sqlite3.Error) -> None:
@@ -283,7 +438,8 @@ class Outbox:
 
 
 async def drain(outbox: Outbox, ledger: RowTaker) -> int | None:
-    """Send on what waits, in order of arrival, and take out what the ledger has committed.
+    """Send on what waits, in order of arrival, and take out what the ledger has committed. What it
+    refuses for what is in it is set aside, and the others go on.
 
     Args:
         outbox: Where it waits.
@@ -317,26 +473,24 @@ async def send_on(outbox: Outbox, ledger: RowTaker) -> int:
         if reached == last:
             return sent
         if waiting:
-            await ledger.write([one.row for one in waiting])
+            refused = await write_all_but(ledger, [one.row for one in waiting])
+            if refused:
+                outbox.set_aside(refused)
             outbox.remove(waiting)
         sent, last = sent + len(waiting), reached
 
 
-def _made(path: Path) -> Path:
-    """Make the file unless it is there, for its owner's eyes only; SQLite's own get its mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = path.parent.stat()
-    if hasattr(os, "geteuid") and folder.st_uid not in (os.geteuid(), 0):
-        # in a folder for everybody's files somebody may have been there before us
-        raise PermissionError(errno.EPERM, f"the folder {path.parent} belongs to another user")
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    return path
+def _written_down(rows: Sequence[UsageRow]) -> str:
+    if not all(isinstance(row.id, str) for row in rows):
+        raise TypeError("a row has no id")
+    return f"[{encode_rows(rows)}]".encode("utf-8", "replace").decode()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _what_can_be_written_down(rows: Sequence[UsageRow]) -> tuple[str, list[Refusal]]:
+    written, refused = [], []
+    for row in rows:
+        try:
+            written.append(_written_down([row])[1:-1])
+        except (ValueError, TypeError) as e:
+            refused.append(Refusal(row, f"it cannot be written down: {e}"))
+    return f"[{','.join(written)}]", refused

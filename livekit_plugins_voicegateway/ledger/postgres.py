@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from ..errors import LedgerError
+from ..errors import LedgerError, RowsRefusedError
 from ..metering.usage import UsageRow
 from .base import Grant
 from .postgres_connection import LONG, PostgresConnection, Statements
@@ -52,8 +52,11 @@ _LONG: Final = frozenset(("mismatches", "checked", "drop_month", "delete_usage",
 _REPAIRABLE: Final = (
     asyncpg.DataError,  # among them: a number out of range, and what asyncpg cannot encode
     asyncpg.ProgramLimitExceededError,
+    asyncpg.NotNullViolationError,
+    asyncpg.CheckViolationError,  # also for a moment, when a month gets a place of its own
     UnicodeError,
 )
+"""What a row is not taken for because of what is in it."""
 
 T = TypeVar("T")
 
@@ -117,9 +120,7 @@ class PostgresLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, Postgr
         rows = latest(rows)
         try:
             await self._write(rows)
-        except LedgerError as e:
-            if not isinstance(e.__cause__, _REPAIRABLE):
-                raise
+        except RowsRefusedError:
             await self._write([repair(row) for row in rows])
 
     async def close_stale(self, older_than_seconds: float) -> int:
@@ -224,11 +225,17 @@ class PostgresLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, Postgr
                 for name, values in self._storable_columns(rows[start : start + _CHUNK]).items():
                     columns.setdefault(name, []).extend(values)
                 await asyncio.sleep(0)
-        except (ValueError, OverflowError) as e:
-            raise LedgerError(
-                f"the ledger {self.name} cannot take a row whose day or time is none: {e}"
-            ) from e
-        await self._change("write_rows", {**columns, "now": self._now()})
+        except (ValueError, TypeError, OverflowError) as e:
+            raise self._refused(e) from e
+        try:
+            await self._change("write_rows", {**columns, "now": self._now()})
+        except LedgerError as e:
+            if isinstance(e.__cause__, _REPAIRABLE):
+                raise self._refused(e.__cause__) from e
+            raise
+
+    def _refused(self, reason: BaseException) -> RowsRefusedError:
+        return RowsRefusedError(f"the ledger {self.name} does not take a row: {reason}")
 
     @staticmethod
     def _storable_columns(rows: Sequence[UsageRow]) -> dict[str, Any]:

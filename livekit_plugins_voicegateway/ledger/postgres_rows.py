@@ -18,18 +18,18 @@ __all__ = ["clean", "clean_key", "columns_of", "latest", "needs_repair", "repair
 
 _COLUMNS: Final = tuple(field.name for field in fields(UsageRow))
 _KEYS: Final = ("id", "project", "provider", "model", "room", "owner")
-_COUNTS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "characters")
 _SECONDS: Final = ("audio_seconds", "connection_seconds")
 _MILLISECONDS: Final = ("ttfb_ms", "duration_ms")
 
 _LONGEST_KEY: Final = 600
 """Bytes of a text that an index holds; three of them must fit into one entry, of 2,704 bytes."""
 
+_YEAR_1: Final = -62_135_596_800
+_YEAR_10000: Final = 253_402_300_800
+"""Unix times at which years begin: what is not between them nobody could read."""
+
 _CERTAINLY_SHORT: Final = _LONGEST_KEY // 4
 """Characters that are never more than that many bytes."""
-
-_MOST: Final = 2**53
-"""The greatest count and cost that is believed: thousands of them still add up to a bigint."""
 
 
 def latest(rows: Sequence[UsageRow]) -> Sequence[UsageRow]:
@@ -76,27 +76,8 @@ def needs_repair(columns: dict[str, Any]) -> bool:
 
 
 def repair(row: UsageRow) -> UsageRow:
-    """Make a row storable: texts without NUL and half surrogate pairs, numbers in their range.
-
-    A number that cannot be right is brought back into the range and noted in ``error``: one such
-    row must not keep all others from being written.
-    """
+    """Make a row storable: `repaired`, and its texts without NUL and half surrogate pairs."""
     row = repaired(row)
-    changes: dict[str, Any] = {}
-    wrong = []
-    for name in (*_COUNTS, "cost_nanos", *_SECONDS, *_MILLISECONDS):
-        value = getattr(row, name)
-        most = _MOST if name in (*_COUNTS, "cost_nanos") else _MOST / 1000
-        if value is not None and not -most <= value <= most:
-            changes[name] = math.copysign(most, value) if name not in _COUNTS else most
-            if name in (*_COUNTS, "cost_nanos"):
-                changes[name] = int(changes[name])
-            wrong.append(f"{name}={value}")
-    if wrong:
-        note = f"metering failed: out of range: {', '.join(wrong)}"
-        changes["error"] = f"{row.error}; {note}" if row.error else note
-        changes["estimated"] = True
-        row = replace(row, **changes)
     texts: dict[str, Any] = {
         name: clean_key(value) if name in _KEYS else clean(value)
         for name in _COLUMNS
@@ -154,6 +135,8 @@ def _values(row: UsageRow) -> tuple[Any, ...]:
 
 def _milliseconds(unix_time: float) -> int:
     # as `to_iso`: to the microsecond, and digits below a millisecond are dropped
+    if not _YEAR_1 <= unix_time < _YEAR_10000:
+        raise ValueError(f"{unix_time} is no moment of the years 1 to 9999")
     return round(unix_time * 1e6) // 1000
 
 

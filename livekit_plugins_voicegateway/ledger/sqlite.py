@@ -8,13 +8,14 @@ does, and triggers keep the totals inside it.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import LedgerError
+from ..errors import LedgerError, RowsRefusedError
 from ..metering.usage import UsageRow
 from ..times import to_iso
 from .base import Grant
@@ -81,17 +82,27 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
         if not rows:
             return
         encoded = []
-        for start in range(0, len(rows), _CHUNK):
-            encoded.append(encode_rows(rows[start : start + _CHUNK]))
-            await asyncio.sleep(0)
-        await self._change(
-            "write_rows", {"rows": f"[{','.join(encoded)}]", "now": to_iso(self._clock())}
-        )
+        try:
+            for start in range(0, len(rows), _CHUNK):
+                encoded.append(encode_rows(rows[start : start + _CHUNK]))
+                await asyncio.sleep(0)
+        except (ValueError, TypeError) as e:
+            raise RowsRefusedError(f"the ledger {self.path} does not take a row: {e}") from e
+        try:
+            await self._change(
+                "write_rows", {"rows": f"[{','.join(encoded)}]", "now": to_iso(self._clock())}
+            )
+        except LedgerError as e:
+            if isinstance(e.__cause__, sqlite3.IntegrityError | sqlite3.DataError):
+                why = f"the ledger {self.path} does not take a row: {e.__cause__}"
+                raise RowsRefusedError(why) from e
+            raise
 
     async def close_stale(self, older_than_seconds: float) -> int:
-        return await self._change(
-            "close_stale", {"seen_before": to_iso(self._clock() - older_than_seconds)}
-        )
+        what = {"seen_before": to_iso(self._clock() - older_than_seconds)}
+        if not await self._fetch("any_stale", what):
+            return 0  # without taking a lock: many processes look
+        return await self._change("close_stale", what)
 
     async def delete_usage_before(self, day: str) -> int:
         what = {"day": day, "started_before": _next_day(day)}
@@ -105,7 +116,7 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
         return deleted
 
     async def budget_status(self, project: str, day: str) -> tuple[int, int]:
-        settled, leased, _ = await self._budget_status(project, day, owner=None)
+        settled, leased, *_ = await self._budget_status(project, day, owner=None)
         return settled, leased
 
     async def acquire_lease(
@@ -122,9 +133,10 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
     ) -> Grant:
         budget = min(budget_nanos, _MOST)
         for _ in range(_TRIES):
-            settled, leased, held = await self._budget_status(project, day, owner)
+            settled, leased, held, holders = await self._budget_status(project, day, owner)
             left = budget - settled - leased
-            granted = max(need_nanos, min(want_nanos, left // share))
+            fair = (budget - settled) // max(1, share // 4) // holders - max(0, held)
+            granted = max(need_nanos, min(want_nanos, left // share, fair))
             if left < granted or granted <= 0:
                 # a question, or nothing left for it: answered without taking a lock
                 return Grant(0, settled, leased)
@@ -176,18 +188,19 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
 
     async def _budget_status(
         self, project: str, day: str, owner: str | None
-    ) -> tuple[int, int, int]:
-        """What is settled, what is leased, and what ``owner`` holds, below 0 if it overspent."""
+    ) -> tuple[int, int, int, int]:
+        """What is settled, what is leased, what ``owner`` holds, below 0 if it overspent, and among
+        how many what is left is to be divided, ``owner`` with them."""
         what: dict[str, Value] = {
             "project": project,
             "day": day,
             "owner": owner,
             "now": self._clock(),
         }
-        ((settled, leased, held),) = await self._link.on_leases(
+        ((settled, leased, held, others),) = await self._link.on_leases(
             lambda leases: leases.fetch("budget_status", what)
         )
-        return settled, leased, held
+        return settled, leased, held, others + 1
 
     async def _fetch(
         self, query: str, parameters: Mapping[str, Value] | None = None

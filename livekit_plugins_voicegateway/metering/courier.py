@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from ..background import BackgroundThread
 from ..errors import LedgerError, OutboxError, VoiceGatewayError
 from ..log import logger
-from .delivery import RowSink
+from .delivery import TIDY, RowSink
 from .usage import UsageRow
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ PAUSE: Final = 0.5
 
 RETRY: Final = 1.0
 """Seconds between two tries while the ledger is away, or another process carries."""
+
+
+HAND_OVER: Final = 1.5
+"""Seconds that a process which ends waits at most until another one has carried what it has put
+into the outbox: that one may be ending, too, and have looked for the last time already."""
+
+GLANCE: Final = 0.05
+"""Seconds between two looks meanwhile."""
 
 
 class OutboxSink:
@@ -62,6 +72,10 @@ class OutboxSink:
         if problem is not None:
             raise problem
 
+    async def close_stale(self, older_than_seconds: float) -> int:
+        """Does nothing: the process that carries does it."""
+        return 0
+
     async def close(self) -> None:
         """Close the outboxes."""
         for outbox in self._outboxes:
@@ -74,6 +88,7 @@ class Courier:
     Args:
         open_ledger: Opens the ledger, on this thread; tried again when it fails.
         open_outboxes: Says where rows wait.
+        monotonic: Seconds that never step.
 
     Attributes:
         on_failure: Called when the ledger begins to fail, with what it raised.
@@ -83,15 +98,19 @@ class Courier:
         self,
         open_ledger: Callable[[], Awaitable[RowSink]],
         open_outboxes: Callable[[], Sequence[Outbox]],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_failure: Callable[[Exception], None] = lambda error: None
         self._open_ledger = open_ledger
         self._open_outboxes = open_outboxes
+        self._monotonic = monotonic
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = BackgroundThread("courier", self._main)
         # the thread alone touches what follows
         self._ledger: RowSink | None = None
+        self._tidy_at = 0.0
         self._failing = False
 
     def wake(self) -> None:
@@ -116,23 +135,40 @@ class Courier:
     def _main(self) -> None:
         outboxes = self._open_outboxes()
         with ExitStack() as held, asyncio.Runner() as runner:
+            for outbox in outboxes:
+                held.callback(outbox.close)
             ours: list[Outbox] = []
-            while True:
-                stopping = self._stopping.is_set()
-                try:
-                    self._hold(outboxes, ours, held)
-                    pause = runner.run(self._carry(ours)) if ours else RETRY
-                except Exception:
-                    logger.exception("VoiceGateway could not carry usage on; please report this")
-                    pause = RETRY
-                if stopping:
+            try:
+                self._go_round(outboxes, ours, held, runner)
+            finally:
+                # what was opened on this event loop is of no use on another
+                runner.run(self._close_ledger())
+
+    def _go_round(
+        self,
+        outboxes: Sequence[Outbox],
+        ours: list[Outbox],
+        held: ExitStack,
+        runner: asyncio.Runner,
+    ) -> None:
+        ends_at = math.inf
+        while True:
+            stopping = self._stopping.is_set()
+            try:
+                self._hold(outboxes, ours, held)
+                pause = runner.run(self._carry(ours)) if ours else RETRY
+            except Exception:
+                logger.exception("VoiceGateway could not carry usage on; please report this")
+                pause = RETRY
+            if stopping:
+                ends_at = min(ends_at, self._monotonic() + HAND_OVER)
+                if self._monotonic() >= ends_at or not _waits_elsewhere(outboxes, ours):
                     break
-                # others of this host put rows there, too, and wake nobody
-                (self._wake if ours and not self._failing else self._stopping).wait(pause)
-                self._wake.clear()
-            runner.run(self._close_ledger())
-        for outbox in outboxes:
-            outbox.close()
+                time.sleep(GLANCE)
+                continue
+            # others of this host put rows there, too, and wake nobody
+            (self._wake if ours and not self._failing else self._stopping).wait(pause)
+            self._wake.clear()
 
     def _hold(self, outboxes: Sequence[Outbox], ours: list[Outbox], held: ExitStack) -> None:
         for outbox in outboxes:
@@ -145,6 +181,7 @@ class Courier:
 
     async def _carry(self, ours: Sequence[Outbox]) -> float:
         """Carry what waits; seconds until it is worth another look."""
+        from ..ledger.base import STALE_AFTER
         from ..ledger.outbox import send_on
 
         sent = 0
@@ -154,7 +191,11 @@ class Courier:
                     continue
                 if self._ledger is None:
                     self._ledger = await self._open_ledger()
+                    self._tidy_at = self._monotonic() + TIDY  # who opens a ledger does it at once
                 sent += await send_on(outbox, self._ledger)
+            if self._ledger is not None and self._monotonic() >= self._tidy_at:
+                self._tidy_at = self._monotonic() + TIDY
+                await self._ledger.close_stale(STALE_AFTER)
         except (VoiceGatewayError, OSError) as e:
             if not self._failing:
                 self._failing = True
@@ -173,6 +214,16 @@ class Courier:
         return PAUSE
 
     async def _close_ledger(self) -> None:
-        if self._ledger is not None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
             with contextlib.suppress(Exception):
-                await self._ledger.close()
+                await ledger.close()
+
+
+def _waits_elsewhere(outboxes: Sequence[Outbox], ours: Sequence[Outbox]) -> bool:
+    """Whether something waits that it is for another process to carry."""
+    for outbox in outboxes:
+        with contextlib.suppress(OutboxError):
+            if outbox not in ours and not outbox.is_empty():
+                return True
+    return False

@@ -19,6 +19,7 @@ from .usage import UsageRow
 
 if TYPE_CHECKING:
     from ..ledger.outbox import Outbox
+    from ..ledger.refusals import Refusal
 
 __all__ = ["Delivery", "RowSink"]
 
@@ -35,6 +36,9 @@ RETRY = 1.0
 LOOK = 10.0
 """Seconds between two looks for what other processes have left in the outbox."""
 
+TIDY = 60.0
+"""Seconds between two times that the requests of processes which are gone are closed."""
+
 ROWS_AT_ONCE = 1_000
 """Rows of one transaction at most: other processes write in between."""
 
@@ -47,6 +51,9 @@ class RowSink(Protocol):
 
     async def write(self, rows: list[UsageRow]) -> None:
         """Write all rows in one transaction; raises when none was written."""
+
+    async def close_stale(self, older_than_seconds: float) -> int:
+        """Close the open rows that nobody has written for so long; how many."""
 
     async def close(self) -> None:
         """Close the ledger."""
@@ -81,6 +88,7 @@ class Delivery:
         self._writing: asyncio.Task[int] | None = None
         self._set_aside = False  # whether rows of ours may be in an outbox
         self._look_at = 0.0
+        self._tidy_at = 0.0
         self._retry_at = 0.0
         self._failing = False
         self._dropped = 0
@@ -90,6 +98,11 @@ class Delivery:
     def idle(self) -> bool:
         """Whether every row is in the ledger."""
         return not (self._waiting or self._set_aside or self._writing is not None)
+
+    @property
+    def seconds_to_rest(self) -> float | None:
+        """How long `deliver` need not be called when nothing waits; None for ever."""
+        return None if self._sink is None else TIDY
 
     @property
     def durable(self) -> bool:
@@ -154,25 +167,62 @@ class Delivery:
         tick = self._monotonic()
         if not now and tick < self._retry_at:
             return False
-        return bool(self._waiting) or (self._set_aside and (now or tick >= self._look_at))
+        if self._waiting or (self._set_aside and (now or tick >= self._look_at)):
+            return True
+        return self._sink is not None and tick >= self._tidy_at
 
     async def _write(self, rows: list[UsageRow]) -> int:
         """Send on what is in the outbox, then these rows; how many were sent."""
+        # here: only a process that records needs a database
+        from ..ledger.refusals import write_all_but
+
         if self._sink is None:
             self._sink = await self._open_sink()
+            self._tidy_at = self._monotonic() + TIDY  # who opens a ledger does it at once
         sent = 0
         if self._set_aside or self._monotonic() >= self._look_at:
             sent = await self._drain(self._sink)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             some = rows[start : start + ROWS_AT_ONCE]
-            await self._sink.write(some)
+            refused = await write_all_but(self._sink, some)
+            if refused:
+                self._put_apart(refused)
             for row in some:
                 if self._waiting.get(row.id) is row:  # and no later version of it
                     del self._waiting[row.id]
+        if self._monotonic() >= self._tidy_at:
+            await self._tidy(self._sink)
         return sent + len(rows)
 
+    async def _tidy(self, sink: RowSink) -> None:
+        from ..ledger.base import STALE_AFTER
+
+        self._tidy_at = self._monotonic() + TIDY
+        try:
+            await sink.close_stale(STALE_AFTER)
+        except VoiceGatewayError as e:
+            logger.debug("the requests of processes that are gone cannot be closed now: %s", e)
+
+    def _put_apart(self, refused: Sequence[Refusal]) -> None:
+        """Keep what the ledger refuses where it holds up nothing; the log says what it is."""
+        for outbox in self._outboxes:
+            try:
+                outbox.set_aside(refused)
+            except OutboxError as e:
+                self._say_of_outbox(e)
+                continue
+            return
+        from ..ledger.row_codec import as_it_is
+
+        for row, reason in refused:
+            logger.error(
+                "VoiceGateway drops usage that is refused (%s), and has no outbox to keep it in: "
+                "%s",
+                reason,
+                as_it_is(row),
+            )
+
     async def _drain(self, sink: RowSink) -> int:
-        # here: only a process that records needs a database
         from ..ledger.outbox import drain
 
         self._look_at = self._monotonic() + LOOK

@@ -138,7 +138,7 @@ class Recorder:
         with asyncio.Runner() as runner:
             while not self._stopping:
                 if not self._running and self._delivery.idle and not self._tickets:
-                    self._wake.wait()
+                    self._wake.wait(self._delivery.seconds_to_rest)
                 self._hurry.wait(INTERVAL)
                 self._hurry.clear()
                 self._wake.clear()

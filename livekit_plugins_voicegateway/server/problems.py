@@ -26,6 +26,7 @@ from ..errors import (
     NotManagedError,
     ProjectExistsError,
     QueryProblem,
+    RowsRefusedError,
     SecretKeyError,
     UnknownCallError,
     UnknownModelError,
@@ -212,6 +213,8 @@ def _fault_of(error: VoiceGatewayError) -> Fault:
         case UnknownModelError():
             wrong = QueryProblem("model", "no model", str(error))
             return _fault_of(InvalidQueryError([wrong]))
+        case RowsRefusedError():
+            return _fault_of(InvalidQueryError([QueryProblem("rows", "a row", str(error))]))
         case LedgerError():
             logger.error("the ledger does not answer: %s", error)
             return Fault(

@@ -245,8 +245,8 @@ async def test_sums_of_seconds_are_exact(ledger: Ledger) -> None:
 
 
 async def test_a_batch_with_a_row_that_cannot_be_written_leaves_nothing(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError, match=r"/\S+ cannot be used: .*\bday\b"):
-        await ledger.write([usage_row(), usage_row(day=None), usage_row()])
+    with pytest.raises(LedgerError, match=r"/\S+ does not take a row: .*\bproject\b"):
+        await ledger.write([usage_row(), usage_row(project=None), usage_row()])
     assert await stored(ledger) == []
     assert await totals(ledger) == []
     await ledger.write([usage_row()])

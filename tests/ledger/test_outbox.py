@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import stat
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -248,3 +249,51 @@ def test_nothing_is_made_where_nothing_was_put(path: Path) -> None:
 
 async def _count_of(path: Path) -> int:
     return Outbox(path).count()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who has a lock")
+async def test_it_says_which_process_sends_on_what_waits(path: Path) -> None:
+    outbox = Outbox(path)
+    assert outbox.carrier() is None
+    outbox.put([usage_row()])
+    assert outbox.carrier() is None
+
+    async def hold() -> None:
+        with Outbox(path).draining():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    process, _ = start_process(hold)
+    await asyncio.to_thread(os.waitid, os.P_PID, process.pid or 0, os.WSTOPPED)
+    assert outbox.carrier() == process.pid
+    process.kill()
+    process.join()
+    assert outbox.carrier() is None
+
+
+def test_who_only_looks_moves_no_damaged_file(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all " * 500)
+    with pytest.raises(OutboxError, match="not a database"):
+        Outbox(path, mend=False).count()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_outbox_that_an_older_version_has_made_is_used_as_it_is(path: Path) -> None:
+    Outbox(path).put([usage_row(id="a")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE refused")
+    outbox = Outbox(path)
+    assert outbox.count_refused() == 0
+    assert [row.id for row in rows_in(outbox)] == ["a"]
+
+
+def test_of_rows_of_a_newer_version_the_log_speaks_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(path)
+    outbox.put([usage_row(id="a"), usage_row(id="b")])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE waiting SET row = '[1, 2]'")
+    for _ in range(3):
+        assert rows_in(outbox) == []
+    assert len(caplog.records) == 1

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from livekit_plugins_voicegateway.errors import LedgerError
 from livekit_plugins_voicegateway.ledger import open_ledger
 from livekit_plugins_voicegateway.ledger.base import RowFilter
 from livekit_plugins_voicegateway.ledger.outbox import Outbox
+from livekit_plugins_voicegateway.metering import courier as courier_module
 from livekit_plugins_voicegateway.metering.courier import Courier, OutboxSink
 from livekit_plugins_voicegateway.metering.usage import UsageRow
 
@@ -35,6 +38,9 @@ class Ledger:
             raise LedgerError("the ledger is away")
         self.rows.update({row.id: row for row in rows})
         self.wrote.set()
+
+    async def close_stale(self, older_than_seconds: float) -> int:
+        return 0
 
     async def close(self) -> None:
         pass
@@ -101,6 +107,42 @@ async def test_a_ledger_that_is_away_is_said_once_and_all_is_there_when_it_is_ba
     assert list(ledger.rows) == ["a", "b", "c"]
     assert len(failures) == 1
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+
+
+async def test_what_a_process_has_put_is_carried_though_all_of_a_host_end_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "HAND_OVER", PATIENCE)
+    looks: list[bool] = []
+    looked = threading.Event()
+
+    class Watched(Outbox):
+        @contextmanager
+        def draining(self) -> Iterator[bool]:
+            with super().draining() as ours:
+                looks.append(ours)
+                if len(looks) == 3:
+                    looked.set()
+                yield ours
+
+    ledger = Ledger()
+
+    async def open_it() -> Ledger:
+        return ledger
+
+    courier = Courier(open_it, lambda: [Watched(path)])
+    await put(path, "a")
+    with Outbox(path).draining() as theirs:  # of a process that looks no more, and ends
+        assert theirs
+        courier.wake()
+        closing = asyncio.create_task(asyncio.to_thread(courier.close, PATIENCE))
+        await asyncio.wait(
+            {closing, asyncio.create_task(asyncio.to_thread(looked.wait, PATIENCE))},
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        assert looks[:3] == [False] * 3
+    assert await closing
+    assert list(ledger.rows) == ["a"]
 
 
 async def test_another_process_takes_over_when_the_one_that_carries_is_killed(

@@ -30,6 +30,9 @@ class Ledger:
             raise OSError("no space left on device")
         self.rows.update({row.id: row for row in rows})
 
+    async def close_stale(self, older_than_seconds: float) -> int:
+        return 0
+
     async def close(self) -> None:
         self.closed = True
 

@@ -20,6 +20,7 @@ PACKAGE = [
     "OutboxError",
     "ProjectExistsError",
     "ProviderNotInstalledError",
+    "RowsRefusedError",
     "SecretKeyError",
     "UnknownCallError",
     "UnknownModelError",

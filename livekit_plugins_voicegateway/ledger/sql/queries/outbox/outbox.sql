@@ -21,9 +21,19 @@ CREATE TABLE IF NOT EXISTS waiting (
     row      TEXT NOT NULL
 );
 
+-- create_refused --
+-- row is JSON as row_codec writes a row that no ledger may be able to take.
+CREATE TABLE IF NOT EXISTS refused (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id     TEXT NOT NULL UNIQUE,
+    row    TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at     TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+
 -- has_table --
 -- Whether the file has been made ready.
-SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'waiting');
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'refused');
 
 -- put --
 -- Keeps rows; :rows is a JSON array of rows.
@@ -49,6 +59,30 @@ SELECT 1 FROM waiting LIMIT 1;
 -- count --
 -- How many rows wait.
 SELECT count(*) FROM waiting;
+
+-- set_aside --
+-- Keeps rows that are refused; :rows is a JSON array of [id, row, reason].
+INSERT OR REPLACE INTO refused (id, row, reason)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+FROM json_each(:rows);
+
+-- forget --
+-- Drops the oldest of more than :most rows that are set aside.
+DELETE FROM refused WHERE number <= (
+    SELECT number FROM refused ORDER BY number DESC LIMIT 1 OFFSET :most
+);
+
+-- refused --
+-- What is set aside, the oldest first.
+SELECT number, row, reason, at FROM refused ORDER BY number LIMIT :limit;
+
+-- take_back --
+-- Takes out what is set aside under the numbers in the JSON array :numbers.
+DELETE FROM refused WHERE number IN (SELECT value FROM json_each(:numbers));
+
+-- count_refused --
+-- How many rows are set aside.
+SELECT count(*) FROM refused;
 
 -- lock --
 -- Held open by whoever drains the outbox; it ends with its process.

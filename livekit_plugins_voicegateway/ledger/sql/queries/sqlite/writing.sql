@@ -76,6 +76,12 @@ UPDATE usage SET
     error = coalesce(error, 'the process ended before the request did')
 WHERE status = 'open' AND updated_at < :seen_before AND status <> 'completed';
 
+-- any_stale --
+-- One row when close_stale has something to close.
+SELECT 1 FROM usage
+WHERE status = 'open' AND updated_at < :seen_before AND status <> 'completed'
+LIMIT 1;
+
 -- any_usage_before --
 -- One row when retention has something to delete: a closed request of a day before :day.
 SELECT 1 FROM usage
