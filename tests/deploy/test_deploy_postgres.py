@@ -1,0 +1,97 @@
+"""The commands of docs/deploy.md for PostgreSQL, run as they stand, as a role that owns no more
+than its database: made, dumped, restored, verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from deploy_files import Shell, blocks
+from support.postgres import PostgresServer, run_sql
+from support.usage_rows import usage_row
+from support.web_server import plain_environment
+
+from livekit_plugins_voicegateway.ledger import open_ledger
+from livekit_plugins_voicegateway.ledger.outbox import Outbox, outbox_file
+
+DATABASES = ("voicegw", "voicegw_before", "voicegw_restored")
+
+
+@pytest.fixture
+def server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """The server, without a role and a database of ours before and after."""
+    yield postgres_server
+    for name in DATABASES:
+        run_sql(postgres_server.url(), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    run_sql(postgres_server.url(), "DROP ROLE IF EXISTS voicegw")
+
+
+async def write(url: str, count: int) -> None:
+    async with await open_ledger(url) as ledger:
+        await ledger.write([usage_row() for _ in range(count)])
+
+
+def test_the_commands_run_as_they_stand_and_what_is_restored_adds_up(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    env = plain_environment(tmp_path)
+    env |= {
+        "PATH": f"{server.bin}:{env['PATH']}",
+        "PGHOST": str(server.folder),
+        "PGUSER": "postgres",
+        "PGDATABASE": "postgres",
+        "DB_HOST": quote(str(server.folder), safe=""),
+        "DB_PASSWORD": "0123456789abcdef",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    url = f"postgresql://voicegw:{env['DB_PASSWORD']}@{env['DB_HOST']}/voicegw"
+    making, sending, dumping, restoring, listing = blocks("postgres")
+    shell = Shell(work, env)
+
+    assert "No fault found." in shell.run(making)
+    asyncio.run(write(url, 300))
+
+    outbox = Outbox(outbox_file(tmp_path / "state" / "voicegateway", url))
+    outbox.put([usage_row(), usage_row()])
+    said = shell.run(sending)
+    assert "2 rows of usage wait" in said
+    assert "Nothing waits: the ledger has all usage." in said
+    outbox.close()
+
+    shell.run(dumping)
+    asyncio.run(write(url, 11))  # is not in the dump
+    said = shell.run(restoring)
+    assert said.count("It adds up: 302 requests") == 2
+
+    asyncio.run(write(url, 5))  # the role owns what was restored: it writes, and makes months
+    ((requests,),) = run_sql(server.url("voicegw"), "SELECT count(*) FROM usage")
+    assert requests == 307
+    ((requests,),) = run_sql(server.url("voicegw"), "SELECT sum(requests) FROM usage_daily")
+    assert requests == 307
+    assert "0001_ledger" in shell.run(listing)
+
+
+def test_the_commands_of_the_container_dump_and_restore(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    env = plain_environment(tmp_path)
+    env |= {
+        "PATH": f"{server.bin}:{env['PATH']}",
+        "PGHOST": str(server.folder),
+        "PGUSER": "postgres",
+        "PGDATABASE": "postgres",
+    }
+    run_sql(server.url(), "CREATE ROLE voicegw LOGIN", "CREATE DATABASE voicegw OWNER voicegw")
+    asyncio.run(write(server.url("voicegw"), 40))
+    (block,) = blocks("compose")
+    Shell(work, env).run(block)
+    ((requests,),) = run_sql(server.url("voicegw_restored"), "SELECT count(*) FROM usage")
+    assert requests == 40
