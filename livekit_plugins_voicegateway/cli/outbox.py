@@ -24,12 +24,12 @@ class RefusalEntry(TypedDict):
     Attributes:
         at: When it was set aside, ISO 8601 UTC.
         reason: Why.
-        row: What is in it: a JSON array in the order of the ledger's columns.
+        row: What is in it, by the ledger's columns; times in Unix seconds.
     """
 
     at: str
     reason: str
-    row: str
+    row: dict[str, object]
 
 
 class OutboxEntry(TypedDict):
@@ -164,7 +164,7 @@ def _entry(waiting: Outbox) -> OutboxEntry:
         entry["oldest"] = to_iso(first[0].row.started_at) if first else None
         entry["refused"] = waiting.count_refused()
         entry["refusals"] = [
-            RefusalEntry(at=refused.at, reason=refused.reason, row=refused.row)
+            RefusalEntry(at=refused.at, reason=refused.reason, row=_columns(refused.row))
             for refused in waiting.refused(_MOST_SHOWN)
         ]
     except OutboxError as e:
@@ -172,6 +172,17 @@ def _entry(waiting: Outbox) -> OutboxEntry:
     finally:
         waiting.close()
     return entry
+
+
+def _columns(row: str) -> dict[str, object]:
+    import json
+    from dataclasses import fields
+
+    from ..metering.usage import UsageRow
+
+    # what is no number is no JSON either
+    values = json.loads(row, parse_constant=str)
+    return dict(zip((field.name for field in fields(UsageRow)), values, strict=False))
 
 
 def _show(answer: OutboxAnswer, config: Config) -> None:
@@ -221,8 +232,8 @@ def _show(answer: OutboxAnswer, config: Config) -> None:
         if entry["problem"] is not None:
             page.line(
                 Cell(entry["problem"], "red"),
-                ". If it is damaged, the next worker that puts usage there moves it aside, and "
-                "makes a new one.",
+                ". If it is damaged, nothing has to be done: the next worker that puts usage there "
+                "moves it aside, and makes a new one.",
             )
         for aside in entry["moved_aside"]:
             page.line(
@@ -237,12 +248,12 @@ def _what_now(answer: OutboxAnswer) -> str:
     """Say who sends on what waits, and what to do when it stays."""
     for entry in answer["outboxes"]:
         if entry["rows"] and entry["sent_by"] is not None:
-            who = f"process {entry['sent_by']}" if entry["sent_by"] else "a process"
+            who = f"Process {entry['sent_by']}" if entry["sent_by"] else "Another process"
             return (
-                f"On this host {who} sends it on as soon as the ledger takes it; if it stays, "
-                "`voicegw check` says what is wrong with the ledger."
+                f"{who} sends on what waits as soon as the ledger takes it; if it stays, `voicegw "
+                "check` says what is wrong with the ledger."
             )
     return (
-        "A worker that records sends it on, or `voicegw outbox --send`, when the ledger can be "
-        "written; `voicegw check` says what is wrong with it."
+        "When the ledger can be written, the next worker that records sends on what waits, or "
+        "`voicegw outbox --send`; `voicegw check` says what is wrong with the ledger."
     )
