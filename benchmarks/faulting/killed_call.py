@@ -21,7 +21,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -321,7 +321,7 @@ _DEATHS: Mapping[Death, Callable[[JobContext], Awaitable[None]]] = {
 def _strike_in_a_write(plan: Plan) -> None:
     """Let the first write of rows after a while be this process's last."""
     chance = random.Random(plan.room).random()
-    change = SqliteConnection.change
+    write = SqliteConnection.write
     due_at = math.inf
     seconds: list[float] = []
     steps: list[int] = []
@@ -336,10 +336,8 @@ def _strike_in_a_write(plan: Plan) -> None:
             strike()
         return 0
 
-    async def struck(self: SqliteConnection, query: str, parameters: Mapping[str, Any]) -> int:
+    async def struck(self: SqliteConnection, rows: Sequence[Sequence[Any]], now: str) -> None:
         nonlocal due_at
-        if query != "write_rows":
-            return await change(self, query, parameters)
         if not seconds:
             due_at = time.monotonic() + plan.delay
         if plan.death == "statement":
@@ -348,8 +346,7 @@ def _strike_in_a_write(plan: Plan) -> None:
         elif time.monotonic() >= due_at:
             threading.Timer(chance * seconds[-1], strike).start()
         began = time.monotonic()
-        changed = await change(self, query, parameters)
+        await write(self, rows, now)
         seconds.append(time.monotonic() - began)
-        return changed
 
-    SqliteConnection.change = struck  # type: ignore[method-assign]
+    SqliteConnection.write = struck  # type: ignore[method-assign]

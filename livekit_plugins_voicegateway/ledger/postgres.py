@@ -22,8 +22,9 @@ from .postgres_connection import LONG, PostgresConnection, Statements
 from .postgres_errors import shown
 from .postgres_migrate import bring_up_to_date, is_current
 from .postgres_projects import PostgresManagedProjects
-from .postgres_rows import columns_of, latest, needs_repair, repair
+from .postgres_rows import columns_of, needs_repair, repair
 from .queries import Value
+from .row_codec import latest
 from .sql_monitoring import SqlMonitoring
 from .sql_overview import SqlWatching
 from .sql_passages import SqlPassages

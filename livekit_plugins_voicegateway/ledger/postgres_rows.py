@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..metering.usage import UsageRow
 from .row_codec import repaired
 
-__all__ = ["clean", "clean_key", "columns_of", "latest", "needs_repair", "repair"]
+__all__ = ["clean", "clean_key", "columns_of", "needs_repair", "repair"]
 
 _COLUMNS: Final = tuple(field.name for field in fields(UsageRow))
 _KEYS: Final = ("id", "project", "provider", "model", "room", "owner")
@@ -30,22 +30,6 @@ _YEAR_10000: Final = 253_402_300_800
 
 _CERTAINLY_SHORT: Final = _LONGEST_KEY // 4
 """Characters that are never more than that many bytes."""
-
-
-def latest(rows: Sequence[UsageRow]) -> Sequence[UsageRow]:
-    """Leave one version of each row: the one that would stay if they were written one by one."""
-    if len({row.id for row in rows}) == len(rows):
-        return rows
-    kept: dict[str, UsageRow] = {}
-    for row in rows:
-        before = kept.get(row.id)
-        if (
-            before is None
-            or row.status != "open"
-            or (before.status == "open" and (row.duration_ms or 0) >= (before.duration_ms or 0))
-        ):
-            kept[row.id] = row
-    return list(kept.values())
 
 
 def columns_of(rows: Sequence[UsageRow]) -> dict[str, Any]:

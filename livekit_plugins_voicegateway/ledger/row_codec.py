@@ -1,7 +1,6 @@
 """Rows of usage on their way to the database and back.
 
-A batch goes to SQLite as one JSON text, so that a single statement writes it (see ``write_rows`` in
-sql/queries/sqlite/writing.sql).
+SQLite takes them as lists of values, and as JSON in an outbox.
 """
 
 from __future__ import annotations
@@ -18,7 +17,15 @@ from typing import Any, Final
 from ..metering.usage import UsageRow
 from ..times import from_iso, to_iso
 
-__all__ = ["as_it_is", "decode_row", "encode_rows", "from_what_it_was", "repaired"]
+__all__ = [
+    "as_it_is",
+    "decode_row",
+    "encode_rows",
+    "from_what_it_was",
+    "latest",
+    "repaired",
+    "values_of",
+]
 
 _COUNTS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "characters")
 _SECONDS: Final = ("audio_seconds", "connection_seconds")
@@ -44,13 +51,38 @@ def encode_rows(rows: Sequence[UsageRow]) -> str:
     Raises:
         ValueError, TypeError: A row holds what no column takes, and cannot be repaired.
     """
+    return json.dumps(values_of(rows), ensure_ascii=False, separators=(",", ":"))[1:-1]
+
+
+def values_of(rows: Sequence[UsageRow]) -> list[list[Any]]:
+    """Give the values of rows in column order, as `encode_rows` writes them.
+
+    Raises:
+        ValueError, TypeError: A row holds what no column takes, and cannot be repaired.
+    """
     try:
-        return _dumps(rows)
+        return _all_values(rows)
     except (ValueError, OverflowError, OSError):
         try:
-            return _dumps([repaired(row) for row in rows])
+            return _all_values([repaired(row) for row in rows])
         except (OverflowError, OSError) as e:
             raise ValueError(str(e)) from e
+
+
+def latest(rows: Sequence[UsageRow]) -> Sequence[UsageRow]:
+    """Leave one version of each row: the one that would stay if they were written one by one."""
+    if len({row.id for row in rows}) == len(rows):
+        return rows
+    kept: dict[str, UsageRow] = {}
+    for row in rows:
+        before = kept.get(row.id)
+        if (
+            before is None
+            or row.status != "open"
+            or (before.status == "open" and (row.duration_ms or 0) >= (before.duration_ms or 0))
+        ):
+            kept[row.id] = row
+    return list(kept.values())
 
 
 def decode_row(values: Sequence[Any]) -> UsageRow:
@@ -78,9 +110,13 @@ def from_what_it_was(text: str) -> UsageRow:
     return UsageRow(*json.loads(text))
 
 
-def _dumps(rows: Sequence[UsageRow]) -> str:
+def _all_values(rows: Sequence[UsageRow]) -> list[list[Any]]:
     values = [_values(row) for row in rows]
-    return json.dumps(values, allow_nan=False, ensure_ascii=False, separators=(",", ":"))[1:-1]
+    for row in rows:
+        numbers = row.audio_seconds, row.connection_seconds, row.ttfb_ms, row.duration_ms
+        if not math.isfinite(sum(number or 0.0 for number in numbers)):
+            raise ValueError("a number is none")
+    return values
 
 
 def _values(row: UsageRow) -> list[Any]:

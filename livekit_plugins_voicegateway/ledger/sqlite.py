@@ -2,7 +2,8 @@
 
 Each write is a single statement and so a single transaction: it needs one round trip to the
 connection's thread, it holds the file's write lock only while SQLite works and never while Python
-does, and triggers keep the totals inside it.
+does, and triggers keep the totals inside it. The rows are with SQLite before it asks for the lock
+(`sqlite_staging`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..metering.usage import UsageRow
 from ..times import to_iso
 from .base import Grant
 from .queries import Value
-from .row_codec import encode_rows
+from .row_codec import latest, values_of
 from .sql_monitoring import SqlMonitoring
 from .sql_overview import SqlWatching
 from .sql_passages import SqlPassages
@@ -35,6 +36,14 @@ BUSY_TIMEOUT: Final = 5.0
 
 _CHUNK: Final = 64
 """Rows that are encoded before the event loop, or another thread, may go on: about 0.5 ms."""
+
+_REFUSALS: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,  # a value of no type that SQLite has; so is
+    sqlite3.ProgrammingError,  # since Python 3.11
+)
+"""What SQLite raises when it does not take a value."""
 
 _DELETED_AT_ONCE: Final = 5_000
 """Rows that retention deletes in one transaction: other processes write in between."""
@@ -81,25 +90,27 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
     async def write(self, rows: Sequence[UsageRow]) -> None:
         if not rows:
             return
-        encoded = []
+        values: list[list[Any]] = []
+        rows = latest(rows)
         try:
             for start in range(0, len(rows), _CHUNK):
-                encoded.append(encode_rows(rows[start : start + _CHUNK]))
+                values += values_of(rows[start : start + _CHUNK])
                 await asyncio.sleep(0)
         except (ValueError, TypeError) as e:
             raise RowsRefusedError(f"the ledger {self.path} does not take a row: {e}") from e
+        self._check_writable()
+        now = to_iso(self._clock())
         try:
-            await self._change(
-                "write_rows", {"rows": f"[{','.join(encoded)}]", "now": to_iso(self._clock())}
-            )
+            await self._link.on_rows(lambda connection: connection.write(values, now), mend=True)
         except LedgerError as e:
-            if isinstance(e.__cause__, sqlite3.IntegrityError | sqlite3.DataError):
+            if isinstance(e.__cause__, _REFUSALS):
                 why = f"the ledger {self.path} does not take a row: {e.__cause__}"
                 raise RowsRefusedError(why) from e
             raise
 
     async def close_stale(self, older_than_seconds: float) -> int:
         what = {"seen_before": to_iso(self._clock() - older_than_seconds)}
+        self._check_writable()
         if not await self._fetch("any_stale", what):
             return 0  # without taking a lock: many processes look
         return await self._change("close_stale", what)

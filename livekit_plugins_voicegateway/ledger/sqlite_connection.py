@@ -10,7 +10,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -21,6 +21,7 @@ from ..errors import LedgerError
 from .queries import Value, load_queries
 from .sqlite_errors import FileMoved, explain
 from .sqlite_files import Files, Watch, look, put_in_place
+from .sqlite_staging import stage_rows
 
 __all__ = ["SqliteConnection"]
 
@@ -29,8 +30,15 @@ T = TypeVar("T")
 _FIRST_PAUSE: Final = 0.0005
 """Seconds between two tries of an eager connection to get a lock, to begin with."""
 
+_FIRST_PAUSE_OF_ROWS: Final = 0.001
+"""The same of a connection for rows, which nobody waits for."""
+
+_LONGER: Final = 1.25
+"""How much longer each pause is than the one before."""
+
 _LONGEST_PAUSE: Final = 0.01
-"""Seconds between two of its tries when it has waited for long."""
+"""Seconds between two tries when it has waited for long. SQLite itself sleeps longer and longer, up
+to 100 ms, and with many who write nobody has the lock for much of the time."""
 
 
 class SqliteConnection:
@@ -75,8 +83,8 @@ class SqliteConnection:
             database: SQLite's name for it, a URI; or another database, as long as there is none.
             script: Statements to run first; one of them reads.
             wait: Seconds to wait for other processes' locks.
-            eager: Try every other millisecond to get a lock. SQLite itself sleeps longer and
-                longer, up to 100 ms, and meanwhile others come and take it.
+            eager: Let the event loop wait for a lock, and not the connection's thread; and try
+                sooner.
 
         Raises:
             sqlite3.Error: It cannot be opened, or the script fails.
@@ -133,6 +141,28 @@ class SqliteConnection:
 
         return await self._with_lock(write)
 
+    async def write(self, rows: Sequence[Sequence[Any]], now: str) -> None:
+        """Write rows of usage, all of them or none.
+
+        Args:
+            rows: Values in column order (`row_codec.values_of`), one version of each row.
+            now: The time, as rows have it.
+
+        Raises:
+            LedgerError: The database failed, or does not take a value; says why.
+        """
+
+        staged = False
+
+        def write(connection: sqlite3.Connection) -> None:
+            nonlocal staged
+            if not staged:  # and not again for another try to get the lock
+                stage_rows(connection, rows)
+                staged = True
+            connection.execute(self._sql["write_rows"], {"now": now})
+
+        await self._with_lock(write)
+
     async def put_in_place(self) -> bool:
         """Write the ledger anew, whose -wal or -shm was deleted; see `sqlite_files.put_in_place`.
 
@@ -169,16 +199,32 @@ class SqliteConnection:
             self._watch.check()
             return result
 
+        if not self._eager:
+            return await self._explained(lambda connection: self._patient(connection, watched))
         deadline = time.monotonic() + self._wait
         pause = _FIRST_PAUSE
         while True:
             try:
                 return await self._explained(watched)
             except LedgerError as e:
-                if not self._eager or not _is_busy(e) or time.monotonic() >= deadline:
+                if not _is_busy(e.__cause__) or time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(pause)
-            pause = min(pause * 1.25, _LONGEST_PAUSE)
+            pause = min(pause * _LONGER, _LONGEST_PAUSE)
+
+    def _patient(
+        self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]
+    ) -> T:
+        deadline = time.monotonic() + self._wait
+        pause = _FIRST_PAUSE_OF_ROWS
+        while True:
+            try:
+                return work(connection)
+            except sqlite3.OperationalError as e:
+                if not _is_busy(e) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * _LONGER, _LONGEST_PAUSE)
 
     async def _explained(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
@@ -195,8 +241,8 @@ class SqliteConnection:
         return result
 
 
-def _is_busy(error: LedgerError) -> bool:
-    return getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+def _is_busy(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _storable(parameters: Mapping[str, Value]) -> dict[str, str | int | float | None]:

@@ -185,7 +185,8 @@ class SqliteLink:
     async def _for_writing(self) -> None:
         await asyncio.to_thread(self._prepare)
         uri, sql = f"{self._path.as_uri()}?mode=rw", load_queries("sqlite")
-        rows = await SqliteConnection.connect(self._path, uri, sql["settle"], wait=self._wait)
+        script = "\n".join((sql["settle"], sql["take_batches"], sql["wait_here"]))
+        rows = await SqliteConnection.connect(self._path, uri, script, wait=self._wait)
         try:
             self._leases = await SqliteConnection.connect(
                 self._path, uri, sql["settle_leases"], wait=self._wait, eager=True

@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from .projects import ManagedRow, ProjectChange
 from .queries import load_queries
-from .row_codec import decode_row, encode_rows
+from .row_codec import decode_row, values_of
+from .sqlite_staging import stage_rows
 
 __all__ = ["Rescued", "rescue", "take_over"]
 
@@ -112,6 +113,7 @@ def _requests(
 ) -> Iterator[int]:
     """Take over rows, the oldest first, up to the first that cannot be read; yields how many."""
     sql = load_queries("sqlite")
+    new.executescript(sql["take_batches"])
     until = time.monotonic() + _SECONDS
     what: dict[str, Any] = {
         "first_day": since.isoformat(),
@@ -132,6 +134,7 @@ def _requests(
             with contextlib.suppress(ValueError, TypeError):
                 rows.append(decode_row(values))
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        new.execute(sql["write_rows"], {"rows": f"[{encode_rows(rows)}]", "now": now})
+        stage_rows(new, values_of(rows))
+        new.execute(sql["write_rows"], {"now": now})
         yield len(rows)
         what |= {"after": found[-1][2], "after_id": found[-1][0]}

@@ -5,19 +5,27 @@
 PRAGMA journal_mode = WAL;
 
 -- settle --
--- FULL: what is committed has reached the disk. The cache (16 MB) keeps the growing ends of the
--- indexes in memory; the limit (64 MB) gives back what a long reader has made the WAL grow to.
--- Whoever has read once has opened -wal and -shm, and keeps them.
+-- FULL: what is committed has reached the disk. The -wal is brought into the file every 32 MB, not
+-- every 4: most pages have been changed many times by then, and go there once. The cache (16 MB)
+-- keeps the growing ends of the indexes in memory; the limit (64 MB) gives back what a long reader
+-- has made the -wal grow to. Whoever has read once has opened -wal and -shm, and keeps them.
 PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 8000;
 PRAGMA cache_size = -16000;
 PRAGMA journal_size_limit = 67108864;
 SELECT 1 FROM sqlite_master LIMIT 1;
 
+-- wait_here --
+-- From here on this connection waits by itself for locks.
+PRAGMA busy_timeout = 0;
+
 -- settle_leases --
 -- NORMAL: a lease need not outlive the machine, as no process that holds one does. Nobody waits for
--- the disk with the write lock in hand, and what is written next with FULL takes it along.
--- busy_timeout last: from here on this connection tries again by itself.
+-- the disk with the write lock in hand, and what is written next with FULL takes it along. Nor
+-- does a lease wait for the -wal to be brought into the file, as long as rows are written, too.
+-- busy_timeout last: see `wait_here`.
 PRAGMA synchronous = NORMAL;
+PRAGMA wal_autocheckpoint = 12000;
 PRAGMA journal_size_limit = 67108864;
 SELECT 1 FROM sqlite_master LIMIT 1;
 PRAGMA busy_timeout = 0;
