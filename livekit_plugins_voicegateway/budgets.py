@@ -15,6 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from .days import Days
+from .pace import Pace
 from .projects import Project
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ IDLE_SECONDS = 5.0
 
 ASK_AGAIN_SECONDS = 1.0
 """Seconds after which the ledger is asked again whether something has come back."""
-
-SLICE_SECONDS = 0.5
-"""A slice lasts about so long at the pace at which the process spends, so that a killed one strands
-little; the ledger is asked about twice in this time."""
 
 FIRST_SLICE = 256
 """The first slice is this part of the budget, so that a first burst need not wait."""
@@ -183,7 +180,7 @@ class Budget:
         self._needed = 0
         self._largest = 0
         self._largest_at = now
-        self._pace_mark = (now, 0)
+        self._pace = Pace(now)
         self._refused_at: float | None = None
         self._refused_from: int | None = None
         self._last_used = now
@@ -366,20 +363,12 @@ class Budget:
             needed = max(0, self._needed - self.available)
             comfortable = max(needed, self._largest - self.available, 0)
             limit = self.limit_nanos
-            if now - self._last_used >= IDLE_SECONDS:
+            enough = self.granted and not needed and self.available >= self._ask_below
+            if enough or now - self._last_used >= IDLE_SECONDS:
                 return Wish(self.day, limit, 0, 0, 0)  # only what the ledger says
             usual = limit // (SMALLEST_SLICE if self.granted else FIRST_SLICE)
-            wanted = max(comfortable, self._pace(now), usual)
+            wanted = max(comfortable, usual, self._pace.slice(now, self.granted - self.available))
             return Wish(self.day, limit, needed, comfortable, wanted)
-
-    def _pace(self, now: float) -> int:
-        """What the process spends in `SLICE_SECONDS`, by what it did in the last second or more."""
-        since, before = self._pace_mark
-        taken = self.granted - self.available
-        seconds = max(1.0, now - since)
-        if now - since >= 1.0 or now < since:
-            self._pace_mark = (now, taken)
-        return max(0, round((taken - before) / seconds * SLICE_SECONDS))
 
     def granted_by(self, grant: Grant, *, day: str, asked_for: int, expires_at: float) -> None:
         """The ledger has answered.
@@ -405,6 +394,8 @@ class Budget:
         self.settled_by_all = grant.settled_nanos
         if grant.granted_nanos:
             self._live_until(expires_at)
+        elif (lately := self._pace.lately(now, self.granted - self.available)) is not None:
+            self._trim(grant, lately)
         self._ask_below = max(self._largest, self.available // 2)
         limit = self.limit_nanos
         left = limit - grant.settled_nanos - grant.leased_nanos + self.available
@@ -415,6 +406,14 @@ class Budget:
         elif asked_for or left >= (self._refused_from or 0):
             self._refused_at = self._refused_from = None
             self._needed = 0
+
+    def _trim(self, grant: Grant, lately: int) -> None:
+        """Let go of what lasts much longer than until the next slice; others may want it."""
+        limit = self.limit_nanos
+        crowded = 2 * grant.leased_nanos > limit - grant.settled_nanos
+        keep = 2 * max(lately, self._largest, 0 if crowded else limit // SMALLEST_SLICE)
+        if self.available > 2 * keep:
+            self._give_back(keep)
 
     def _live_until(self, expires_at: float) -> None:
         self._lease_ends = expires_at
@@ -469,14 +468,14 @@ class Budget:
         unwanted = self._unwanted + self.granted
         self._lose_lease()
         self.granted = self.available = 0
-        self._pace_mark = (self._clock(), 0)
+        self._pace = Pace(self._clock())
         self._unwanted = unwanted
 
-    def _give_back(self) -> None:
-        if self.available > 0:
-            self._unwanted += self.available
-            self.granted -= self.available
-            self.available = 0
+    def _give_back(self, keep: int = 0) -> None:
+        if self.available > keep:
+            self._unwanted += self.available - keep
+            self.granted -= self.available - keep
+            self.available = keep
 
     def unwanted(self, now: float) -> tuple[str, int]:
         """What is to go back to the ledger, and of which day: nobody has needed it for a while, or

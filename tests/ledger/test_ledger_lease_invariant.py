@@ -141,8 +141,17 @@ class Leases(RuleBasedStateMachine):
     def acquire(self, owner: str, account: Account, need: int, want: int, share: int) -> None:
         project, day = account
         budget = self.budget[project]
-        left = budget - self.settled(account) - self.leased(account)
-        granted = max(0, need, min(want, left // share)) if left >= need else 0
+        unspent = budget - self.settled(account)
+        left = unspent - self.leased(account)
+        mine = self.live(account, owner)
+        others = [
+            lease
+            for (of, who), lease in self.leases.items()
+            if of == account and who != owner and lease.held > 0 and lease.expires_at > self.now
+        ]
+        fair = unspent // max(1, share // 4) // (len(others) + 1)
+        fair -= max(0, mine.held) if mine is not None else 0
+        granted = max(0, need, min(want, left // share, fair)) if left >= need else 0
 
         answer = self.run(
             self.ledger.acquire_lease(

@@ -1,15 +1,17 @@
 -- What budgets ask of SqliteLedger. Each block begins with its name and what it does.
 
 -- budget_status --
--- What is settled and what is leased of a project's day, and what :owner holds: below 0 when it has
--- spent more than it leased. One statement, so that all three are of the same moment.
+-- What is settled and what is leased of a project's day, what :owner holds, below 0 when it has
+-- spent more than it leased, and how many others hold something. One statement, so that all of it
+-- is of the same moment.
 SELECT
     (
         SELECT coalesce(sum(cost_nanos), 0) FROM usage_daily
         WHERE day = :day AND project = :project
     ),
     coalesce(sum(amount_nanos), 0),
-    coalesce(sum(amount_nanos - overspent_nanos) FILTER (WHERE owner = :owner), 0)
+    coalesce(sum(amount_nanos - overspent_nanos) FILTER (WHERE owner = :owner), 0),
+    count(*) FILTER (WHERE owner <> :owner AND amount_nanos > 0)
 FROM leases
 WHERE project = :project AND day = :day AND expires_at > :now;
 
