@@ -255,6 +255,11 @@ def test_the_probes_of_the_server_answer_as_they_are_meant_to(
             try:
                 assert client.get(ready, headers=by_kubelet).status_code == 503
                 assert client.get(live, headers=by_kubelet).status_code == 200
+                another = [COMMAND, "serve", "--port", "0"]
+                given = {**plain_environment(tmp_path), **env}
+                ended = subprocess.run(another, cwd=tmp_path, env=given, capture_output=True)
+                assert ended.returncode == 1  # and is started again by whoever keeps it running
+                assert b"Traceback" not in ended.stderr
             finally:
                 postgres_server.start()
 

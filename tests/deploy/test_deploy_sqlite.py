@@ -27,7 +27,7 @@ async def write_until_told(path: Path, stop: Path) -> int:
         while not stop.exists():
             await ledger.write([usage_row() for _ in range(20)])
             written += 20
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
     return written
 
 
