@@ -45,18 +45,22 @@ class Report:
 
     Attributes:
         turns: Completions and syntheses that came to their end, in pairs.
+        turns_in_time: Those that did before the time was over.
         errors: Turns that ended with an exception, by its type.
         lag_ms: How late the event loop was, in milliseconds, at each tick.
         memory_mb: Memory of the process after each tenth of the time, in megabytes.
-        processor_seconds: Of the whole process, without its start.
+        processor_seconds: Of the whole process until the time was over.
+        loop_seconds: Of that, the event loop's thread.
         first_token_ms: From asking to the first token, of each turn, in milliseconds.
     """
 
     turns: int = 0
+    turns_in_time: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     lag_ms: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
     processor_seconds: float = 0.0
+    loop_seconds: float = 0.0
     first_token_ms: list[float] = field(default_factory=list)
 
 
@@ -107,11 +111,16 @@ class Crowd:
         models: What they speak with.
         seconds: How long they go on.
         every: Seconds between two turns of a call.
+        warm_up: Seconds at the beginning that are not reported: calls begin one after the other
+            in its first half, and plugins and prices are imported.
     """
 
-    def __init__(self, models: Models, *, seconds: float, every: float) -> None:
+    def __init__(
+        self, models: Models, *, seconds: float, every: float, warm_up: float = 0.0
+    ) -> None:
         self._models = models
-        self._seconds = seconds
+        self._seconds = warm_up + seconds
+        self._warm_up = warm_up
         self._every = every
         self._prompt = llm.ChatContext.empty()
         self._prompt.add_message(role="user", content="When does the next train leave?")
@@ -119,17 +128,27 @@ class Crowd:
 
     async def hold(self, calls: int) -> Report:
         """Hold so many calls, and report."""
-        began = time.process_time()
+        # as a worker's forkserver does before it forks a job
+        gc.collect()
+        gc.freeze()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_loop())
-            tasks.create_task(self._watch_memory())
             for number in range(calls):
                 tasks.create_task(self._call(random.Random(number)))
-        self.report.processor_seconds = time.process_time() - began
+            await asyncio.sleep(self._warm_up)
+            self.report.turns = 0
+            self.report.first_token_ms.clear()
+            self.report.errors.clear()
+            tasks.create_task(self._watch_loop())
+            tasks.create_task(self._watch_memory())
+            began, loop_began = time.process_time(), time.thread_time()
+            await asyncio.sleep(self._seconds - self._warm_up)
+            self.report.turns_in_time = self.report.turns
+            self.report.processor_seconds = time.process_time() - began
+            self.report.loop_seconds = time.thread_time() - loop_began
         return self.report
 
     async def _call(self, chance: random.Random) -> None:
-        await asyncio.sleep(chance.random() * self._every)
+        await asyncio.sleep(chance.random() * max(self._every, self._warm_up / 2))
         stream = self._models.stt.stream()
         reading = asyncio.create_task(_read(stream))
         hung_up = asyncio.Event()
@@ -175,14 +194,14 @@ class Crowd:
                 pass
 
     async def _watch_loop(self) -> None:
-        ends = time.monotonic() + self._seconds
+        ends = time.monotonic() + self._seconds - self._warm_up
         while (now := time.perf_counter()) and time.monotonic() < ends:
             await asyncio.sleep(TICK)
             self.report.lag_ms.append(1000 * max(0.0, time.perf_counter() - now - TICK))
 
     async def _watch_memory(self) -> None:
         for _ in range(10):
-            await asyncio.sleep(self._seconds / 10)
+            await asyncio.sleep((self._seconds - self._warm_up) / 10)
             gc.collect()
             self.report.memory_mb.append(_resident_mb())
 
@@ -204,7 +223,7 @@ async def _hold(options: argparse.Namespace) -> Report:
         else direct(json.loads(options.urls))
     )
     async with side as models:
-        crowd = Crowd(models, seconds=options.seconds, every=options.every)
+        crowd = Crowd(models, seconds=options.seconds, every=options.every, warm_up=options.warm_up)
         return await crowd.hold(options.calls)
 
 
@@ -214,6 +233,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--every", type=float, default=5.0)
+    parser.add_argument("--warm-up", type=float, default=0.0)
     parser.add_argument("--config", type=Path, help="voicegw.yaml; without it, the plugins alone")
     parser.add_argument("--urls", default="{}", help="where the sandbox listens, as JSON")
     print(json.dumps(asdict(asyncio.run(_hold(parser.parse_args())))), flush=True)

@@ -93,6 +93,7 @@ async def hold(
     calls: int,
     seconds: float,
     every: float = 5.0,
+    warm_up: float = 0.0,
     config: Path | None = None,
 ) -> list[Report]:
     """Hold calls in processes of their own.
@@ -103,6 +104,7 @@ async def hold(
         calls: Calls at once in each.
         seconds: How long.
         every: Seconds between two turns of a call.
+        warm_up: Seconds before that are not reported.
         config: A voicegw.yaml, to go through the gateway; None for the plugins used directly.
 
     Raises:
@@ -110,6 +112,7 @@ async def hold(
     """
     command = [sys.executable, "-m", "crowd.calls", "--urls", json.dumps(urls)]
     command += ["--calls", str(calls), "--seconds", str(seconds), "--every", str(every)]
+    command += ["--warm-up", str(warm_up)]
     command += ["--config", str(config)] if config is not None else []
     folder = Path(__file__).parents[1]
 
