@@ -1,11 +1,13 @@
-"""How long an answer takes with ten thousand requests in the ledger, and with millions.
+"""How long an answer takes with ten thousand requests in the ledger, and with ten million.
 
-    python benchmarks/reports.py [--requests N ...] [--keep FOLDER] [--quick] [--json]
+    python benchmarks/reports.py [--engine sqlite|postgres …] [--requests N …] [--keep FOLDER]
+                                 [--quick] [--json]
 
-Fills a SQLite ledger with requests of 90 days (8 projects, 12 models, calls of 30 requests), starts
-`voicegw serve` on it as a process of its own, and asks each endpoint and each page again and again.
-Prints Markdown: medians, and what the slowest of twenty took. The last column is the ratio of the
-medians with the most and the fewest requests.
+Fills ledgers with requests of 90 days (8 projects, 12 models, calls of 30 requests; see
+`seeding`), in SQLite and in a PostgreSQL of its own, starts `voicegw serve` on each as a process of
+its own, and asks each endpoint and each page again and again. Prints Markdown: medians, and what
+the slowest of twenty took. The last column is the ratio of the medians with the most and the fewest
+requests. Ten million requests take about 8 GB in SQLite, and 10 GB in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import asyncio
 import json
 import os
-import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,32 +26,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import httpx
+import seeding.postgres
+import seeding.sqlite
+from postgres_server import PostgresServer, run_sql
+from seeding.pattern import PROJECTS, Span
 
-from livekit_plugins_voicegateway.ledger import open_ledger
-from livekit_plugins_voicegateway.metering.ids import uuid7
-from livekit_plugins_voicegateway.metering.usage import Modality, Status, UsageRow
-from livekit_plugins_voicegateway.times import to_iso
+Engine = Literal["sqlite", "postgres"]
 
-DAYS = 90
-PROJECTS = ("prod", "staging", "dev", "support", "sales", "billing", "qa", "lab")
-MODELS: tuple[tuple[Modality, str, str], ...] = (
-    ("stt", "deepgram", "nova-3"),
-    ("stt", "assemblyai", "universal-streaming"),
-    ("stt", "openai", "gpt-4o-transcribe"),
-    ("llm", "openai", "gpt-4.1-mini"),
-    ("llm", "openai", "gpt-4.1"),
-    ("llm", "anthropic", "claude-haiku-4-5"),
-    ("llm", "groq", "llama-3.3-70b-versatile"),
-    ("llm", "acme", "in-house"),
-    ("tts", "cartesia", "sonic-3"),
-    ("tts", "elevenlabs", "eleven_flash_v2_5"),
-    ("tts", "openai", "gpt-4o-mini-tts"),
-    ("tts", "rime", "mistv2"),
-)
-CALL = 30
-BATCH = 5_000
+BYTES_OF_A_REQUEST = {"sqlite": 900, "postgres": 1200}
+"""On the disk, with indexes, and while it is filled."""
 
 QUESTIONS = (
     "/v1/costs",
@@ -80,8 +68,8 @@ PAGES = (
     "/prices",
 )
 
-_PROJECT = "  {name}: {{daily_budget: 500, tags: [{name}]}}\n"
-CONFIG = 'default_project: prod\ndatabase: {url: "sqlite:///ledger.db"}\nprojects:\n' + "".join(
+_PROJECT = "  {name}: {{{{daily_budget: 500, tags: [{name}]}}}}\n"
+CONFIG = 'default_project: prod\ndatabase: {{url: "{url}"}}\nprojects:\n' + "".join(
     _PROJECT.format(name=name) for name in PROJECTS
 )
 
@@ -91,6 +79,7 @@ class Answered:
     """How long one question takes.
 
     Attributes:
+        engine: What keeps the ledger.
         requests: Rows in the ledger.
         question: Path and query.
         median_ms: Of all tries, from another process, over a connection that is open.
@@ -98,73 +87,12 @@ class Answered:
         bytes: Of the answer, unpacked.
     """
 
+    engine: Engine
     requests: int
     question: str
     median_ms: float
     p95_ms: float
     bytes: int
-
-
-def rows(count: int, seed: int = 1) -> Iterator[UsageRow]:
-    """Requests of the last `DAYS` days, oldest first, with a call's rows beside each other."""
-    chance = random.Random(seed)
-    now = time.time()
-    step = DAYS * 86_400 / count
-    room = project = ""
-    models = MODELS[:3]
-    for number in range(count):
-        started_at = now - DAYS * 86_400 + number * step
-        if number % CALL == 0:
-            room = f"call-{number // CALL:07}"
-            project = chance.choices(PROJECTS, (40, 20, 10, 10, 8, 6, 4, 2))[0]
-            models = tuple(
-                chance.choice([model for model in MODELS if model[0] == modality])
-                for modality in ("stt", "llm", "tts")
-            )
-        modality, provider, model = models[number % 3]
-        status: Status = chance.choices(
-            ("completed", "cancelled", "failed", "rejected"), (90, 8, 1.5, 0.5)
-        )[0]
-        known = provider != "acme"
-        yield UsageRow(
-            id=uuid7(),
-            request_id=uuid7(),
-            started_at=started_at,
-            ended_at=started_at + 2,
-            day=to_iso(started_at)[:10],
-            project=project,
-            modality=modality,
-            provider=provider,
-            model=model,
-            requested_model=f"{provider}/{model}",
-            status=status,
-            room=room,
-            job_id=f"AJ_{room}",
-            speech_id=f"speech_{number // 3}" if modality != "stt" else None,
-            audio_seconds=12.5 if modality == "stt" else 3.25,
-            input_tokens=900 if modality == "llm" else 0,
-            output_tokens=60 if modality == "llm" else 0,
-            characters=140 if modality == "tts" else 0,
-            cost_nanos=chance.randrange(100_000, 900_000) if known else None,
-            price="catalogue" if known else None,
-            ttfb_ms=chance.uniform(80, 900),
-            duration_ms=2000.0,
-            error="APIStatusError 500" if status == "failed" else None,
-        )
-
-
-async def fill(path: Path, count: int) -> float:
-    """Write ``count`` requests into the ledger; returns the seconds it took."""
-    began = time.perf_counter()
-    batch: list[UsageRow] = []
-    async with await open_ledger(f"sqlite:///{path}") as ledger:
-        for row in rows(count):
-            batch.append(row)
-            if len(batch) == BATCH:
-                await ledger.write(batch)
-                batch.clear()
-        await ledger.write(batch)
-    return time.perf_counter() - began
 
 
 @contextmanager
@@ -195,7 +123,7 @@ def serving(folder: Path) -> Iterator[str]:
             process.stdout.close()
 
 
-def measure(address: str, requests: int, tries: int) -> list[Answered]:
+def measure(engine: Engine, address: str, requests: int, tries: int) -> list[Answered]:
     """Ask every question ``tries`` times, in turn."""
     found = []
     with httpx.Client(base_url=address, timeout=60) as client:
@@ -215,59 +143,108 @@ def measure(address: str, requests: int, tries: int) -> list[Answered]:
             # the first one warms up
             taken = sorted(times[question][1:])
             p95 = taken[min(len(taken) - 1, int(len(taken) * 0.95))]
-            found.append(Answered(requests, text, statistics.median(taken), p95, sizes[question]))
+            median = statistics.median(taken)
+            found.append(Answered(engine, requests, text, median, p95, sizes[question]))
     return found
 
 
-def run(counts: list[int], tries: int, keep: Path | None) -> list[Answered]:
+@contextmanager
+def filled(engine: Engine, count: int, keep: Path | None) -> Iterator[Path]:
+    """Give a folder with a configuration, whose ledger has ``count`` requests in it."""
+    server = PostgresServer(durable=True) if engine == "postgres" else None
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = keep is not None and server is None
+        folder = keep / str(count) if keep is not None and kept else Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "ledger.db"
+        url = f"sqlite:///{file}" if server is None else server.new_database()
+        (folder / "voicegw.yaml").write_text(CONFIG.format(url=url), encoding="utf-8")
+        try:
+            if server is not None or not file.exists():
+                _fill(engine, count, url, folder)
+            yield folder
+        finally:
+            if server is not None:
+                server.remove()
+
+
+def _fill(engine: Engine, count: int, url: str, folder: Path) -> None:
+    needed = count * BYTES_OF_A_REQUEST[engine]
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise SystemExit(
+            f"{count:,} requests in {engine} need {needed / 1e9:.0f} GB, and {folder} has "
+            f"{free / 1e9:.0f} GB left; say --requests with fewer, or set TMPDIR"
+        )
+    began = time.perf_counter()
+    span = Span.until(time.time(), count)
+    if engine == "sqlite":
+        file = folder / "ledger.db"
+        asyncio.run(seeding.sqlite.fill(file, span))
+        size = file.stat().st_size
+    else:
+        asyncio.run(seeding.postgres.fill(url, span))
+        ((size,),) = run_sql(url, "SELECT pg_database_size(current_database())")
+    print(
+        f"{engine}: {count:,} requests in {time.perf_counter() - began:.0f} s, "
+        f"{size / count:,.0f} bytes each",
+        file=sys.stderr,
+    )
+
+
+def run(engine: Engine, counts: list[int], tries: int, keep: Path | None) -> list[Answered]:
     """Measure with each number of requests."""
     found = []
     for count in counts:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) if keep is None else keep / str(count)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "voicegw.yaml").write_text(CONFIG, encoding="utf-8")
-            if not (folder / "ledger.db").exists():
-                seconds = asyncio.run(fill(folder / "ledger.db", count))
-                print(
-                    f"{count:,} requests written in {seconds:.0f} s "
-                    f"({count / seconds:,.0f} a second)",
-                    file=sys.stderr,
-                )
-            with serving(folder) as address:
-                found += measure(address, count, tries)
+        with filled(engine, count, keep) as folder, serving(folder) as address:
+            found += measure(engine, address, count, tries)
     return found
 
 
 def show(found: list[Answered]) -> None:
-    """Print Markdown."""
+    """Print Markdown: a table for each engine."""
+    for engine in dict.fromkeys(entry.engine for entry in found):
+        print(_table([entry for entry in found if entry.engine == engine]))
+
+
+def _table(found: list[Answered]) -> str:
     counts = sorted({entry.requests for entry in found})
     by_key = {(entry.question, entry.requests): entry for entry in found}
     heads = [f"{count:,} requests" for count in counts]
-    print(f"| median (95th percentile), ms | {' | '.join(heads)} | ratio |")
-    print(f"|---|{'---:|' * (len(counts) + 1)}")
+    lines = [
+        f"| {found[0].engine}: median (95th percentile), ms | {' | '.join(heads)} | ratio |",
+        f"|---|{'---:|' * (len(counts) + 1)}",
+    ]
     for question in dict.fromkeys(entry.question for entry in found):
         entries = [by_key[question, count] for count in counts]
         cells = [f"{entry.median_ms:.1f} ({entry.p95_ms:.1f})" for entry in entries]
         ratio = entries[-1].median_ms / entries[0].median_ms
-        print(f"| `{question}` | {' | '.join(cells)} | {ratio:.2f} |")
+        lines.append(f"| `{question}` | {' | '.join(cells)} | {ratio:.2f} |")
+    return "\n".join((*lines, ""))
 
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--engine", nargs="+", choices=get_args(Engine), default=get_args(Engine))
+    parser.add_argument("--requests", type=int, nargs="+", default=[10_000, 10_000_000])
     parser.add_argument("--tries", type=int, default=40)
-    parser.add_argument("--keep", type=Path, help="keep the ledgers here, and use those there")
+    parser.add_argument(
+        "--keep", type=Path, help="keep the SQLite ledgers here, and use those there"
+    )
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    counts, tries = ([300, 3_000], 2) if options.quick else (options.requests, options.tries)
-    found = run(counts, tries, options.keep)
+    counts, tries = ([300, 3_000], 1) if options.quick else (options.requests, options.tries)
+    before = os.getloadavg()[0]
+    found = []
+    for engine in options.engine:
+        found += run(engine, counts, tries, options.keep)
     if options.json:
         print(json.dumps([asdict(entry) for entry in found], indent=2))
     else:
         show(found)
+        print(f"Load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after.")
     return 0
 
 

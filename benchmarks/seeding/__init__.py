@@ -1,0 +1,1 @@
+"""Ledgers full of requests, made within minutes: `sqlite` and `postgres` fill one each."""
