@@ -7,6 +7,7 @@ that a wheel of these files can be installed in an empty environment is what ``.
 from __future__ import annotations
 
 import ast
+import contextlib
 import fnmatch
 import os
 import re
@@ -201,6 +202,7 @@ def test_a_worker_is_told_to_end_and_what_it_left_in_the_outbox_is_sent(tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as worker:
         assert worker.stdout is not None
         try:
@@ -208,7 +210,8 @@ def test_a_worker_is_told_to_end_and_what_it_left_in_the_outbox_is_sent(tmp_path
             worker.send_signal(signal.SIGTERM)
             out, err = worker.communicate(timeout=PATIENCE)
         finally:
-            worker.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
     assert (worker.returncode, err) == (3, "")
     assert "Nothing waits: the ledger has all usage." in out
     assert Outbox(outbox).is_empty()
