@@ -120,8 +120,13 @@ def _all_values(rows: Sequence[UsageRow]) -> list[list[Any]]:
 
 
 def _values(row: UsageRow) -> list[Any]:
-    counts = row.input_tokens, row.cached_input_tokens, row.output_tokens, row.characters
-    if max(counts) > _MOST or min(counts) < -_MOST or not -_MOST <= (row.cost_nanos or 0) <= _MOST:
+    if not (
+        -_MOST <= row.input_tokens <= _MOST
+        and -_MOST <= row.cached_input_tokens <= _MOST
+        and -_MOST <= row.output_tokens <= _MOST
+        and -_MOST <= row.characters <= _MOST
+        and -_MOST <= (row.cost_nanos or 0) <= _MOST
+    ):
         raise OverflowError("a count or a cost is out of range")
     if not _is_day(row.day):
         raise ValueError(f"{row.day!r} is no day")
