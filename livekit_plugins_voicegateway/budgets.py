@@ -170,9 +170,7 @@ class Budget:
         self.spent = 0
         self.settled_by_all = 0
         self.failed = False
-        self.near_logged = False
-        self.spent_noted = False
-        self.warned = False
+        self.near_logged = self.spent_noted = self.warned = False
         self._lease = _Lease(self.day)
         self._lease_ends = 0.0
         self._valid_until = 0.0  # the end of the lease, or of the day if that comes first
@@ -366,7 +364,7 @@ class Budget:
             enough = self.granted and not needed and self.available >= self._ask_below
             if enough or now - self._last_used >= IDLE_SECONDS:
                 return Wish(self.day, limit, 0, 0, 0)  # only what the ledger says
-            usual = limit // (SMALLEST_SLICE if self.granted else FIRST_SLICE)
+            usual = self._pace.usual or limit // (SMALLEST_SLICE if self.granted else FIRST_SLICE)
             wanted = max(comfortable, usual, self._pace.slice(now, self.granted - self.available))
             return Wish(self.day, limit, needed, comfortable, wanted)
 
@@ -412,6 +410,7 @@ class Budget:
         limit = self.limit_nanos
         crowded = 2 * grant.leased_nanos > limit - grant.settled_nanos
         keep = 2 * max(lately, self._largest, 0 if crowded else limit // SMALLEST_SLICE)
+        self._pace.usual = keep if crowded else 0
         if self.available > 2 * keep:
             self._give_back(keep)
 
@@ -455,7 +454,8 @@ class Budget:
                 self._give_back()
             self._refused_at = self._refused_from = None
             self.near_logged = self.spent_noted = self.warned = False
-        self.ask()
+        if self.available <= self._ask_below:  # not all of a fleet at once, whose budget is raised
+            self.ask()
         self._answered()
 
     def give_back_all(self) -> None:

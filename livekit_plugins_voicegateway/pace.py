@@ -17,11 +17,15 @@ class Pace:
 
     Args:
         now: Unix time.
+
+    Attributes:
+        usual: What a slice is at least where many share a budget; 0 where they do not.
     """
 
-    __slots__ = ("_long_ago", "_recently")
+    __slots__ = ("_long_ago", "_recently", "usual")
 
     def __init__(self, now: float) -> None:
+        self.usual = 0
         self._recently = self._long_ago = (now, 0)
 
     def slice(self, now: float, taken: int) -> int:

@@ -23,7 +23,7 @@ from support.gateways import gateway_on
 from support.machine import PATIENCE
 
 from livekit_plugins_voicegateway.budgets import IDLE_SECONDS, Answer, Budget
-from livekit_plugins_voicegateway.leases import RENEW_SECONDS
+from livekit_plugins_voicegateway.leases import RENEW_SECONDS, Budgets
 from livekit_plugins_voicegateway.ledger import make_ledger
 from livekit_plugins_voicegateway.sandbox import Sandbox
 
@@ -62,6 +62,55 @@ async def test_a_lease_that_ended_before_it_was_renewed_is_not_spent(
     await budgets.exchange(ledger)
     assert budget.available == 0
     assert budget.admit(1000) is Answer.WAIT
+
+
+async def spend_a_little(budgets: Budgets, clock: Clock, ledger: OneLedger, seconds: int) -> None:
+    """Spend a thousand nano-dollars in each second."""
+    budget = budget_of(budgets)
+    for _ in range(seconds):
+        hold = held(budget.admit(1000))
+        hold.spend(1000, TODAY)
+        hold.release()
+        ledger.spend(1000)
+        clock.now += 1
+        await budgets.exchange(ledger)
+
+
+async def test_who_has_enough_leases_no_more(clock: Clock, ledger: OneLedger) -> None:
+    budgets = budgets_of(clock)
+    budget_of(budgets)
+    await budgets.exchange(ledger)
+    before = ledger.leased
+    await spend_a_little(budgets, clock, ledger, 60)
+    assert ledger.leased == before - 60_000
+
+
+async def test_where_others_have_leased_most_what_lasts_long_goes_back(
+    clock: Clock, ledger: OneLedger
+) -> None:
+    budgets = budgets_of(clock)
+    budget = budget_of(budgets)
+    await budgets.exchange(ledger)
+    ledger.leases[TODAY, "others"] = DOLLAR // 2
+    await spend_a_little(budgets, clock, ledger, 30)
+    before = ledger.asked
+    await spend_a_little(budgets, clock, ledger, 60)
+    assert 2_000 <= budget.available <= 40_000, "for some seconds; the first slice was for an hour"
+    assert ledger.leases[TODAY, "one"] == budget.available
+    assert ledger.asked - before <= 20, "and it does not ask for each request"
+
+
+async def test_a_fleet_does_not_ask_all_at_once_when_its_budget_is_raised(
+    clock: Clock, ledger: OneLedger
+) -> None:
+    budgets = budgets_of(clock)
+    budget = budget_of(budgets)
+    await budgets.exchange(ledger)
+    before = ledger.asked
+    budgets.changed(project("2.00"))
+    await budgets.exchange(ledger)
+    assert ledger.asked == before
+    held(budget.admit(1000))
 
 
 async def test_what_could_not_be_given_back_is_given_back_later(

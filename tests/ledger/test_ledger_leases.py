@@ -73,6 +73,19 @@ async def test_what_is_needed_is_granted_whatever_the_share(ledger: Ledger) -> N
     assert (await acquire(ledger, need_nanos=400, want=900, share=4)).granted_nanos == 400
 
 
+async def test_the_first_of_many_do_not_lease_what_the_last_need(ledger: Ledger) -> None:
+    large = {"budget_nanos": 1_000_000, "want": 100_000, "share": 16}
+    owners = [str(n) for n in range(50)]
+    granted = [(await acquire(ledger, owner, **large)).granted_nanos for owner in owners]
+    assert granted[0] == 1_000_000 // 16
+    assert granted[-1] == 1_000_000 // 4 // 50
+    assert (await acquire(ledger, "0", **large)).granted_nanos == 0, "it holds its part"
+    assert (await acquire(ledger, "0", **large, need_nanos=3)).granted_nanos == 3
+    for owner in owners[1:]:
+        await ledger.return_lease("prod", DAY, owner, 1_000_000)
+    assert (await acquire(ledger, "0", **large)).granted_nanos > 10_000, "it is alone"
+
+
 async def test_nothing_is_granted_when_less_is_left_than_needed(ledger: Ledger) -> None:
     await acquire(ledger, want=900)
     assert await acquire(ledger, "b", need_nanos=101, want=500) == Grant(0, 0, 900)
