@@ -78,7 +78,7 @@ async def test_the_server_holds_few_however_many_ask(
     env = {"VOICEGW_TOKEN": TOKEN, "VOICEGW_DATABASE_URL": url}
     with web_server(tmp_path, env=env) as server, server.client() as client:
         token = {"Authorization": f"Bearer {TOKEN}"}
-        for worker in range(20):
+        for worker in range(6):
             lease = {"project": "prod", "day": "2027-01-15", "owner": f"worker-{worker}"}
             amounts = {"budget_nanos": 10**9, "need_nanos": 10, "want_nanos": 10, "share": 16}
             asked = lease | amounts | {"seconds": 30}
