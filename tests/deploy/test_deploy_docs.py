@@ -66,6 +66,7 @@ def anchors(page: Path) -> set[str]:
         "belongs to another user",
         "cannot be read by this version",
         "was migrated by a newer version",
+        "refused by the ledger for what is in",
     ],
 )
 def test_messages_of_the_page_are_those_of_the_program(message: str) -> None:
