@@ -2,57 +2,22 @@
 
 -- costs --
 -- Totals of the days :first_day to :last_day, of one project or of all, added up four ways. One
--- statement, so that all four are of the same moment. The days are added up once; three of the
--- four are sums of what is left then, a line for each project and model.
-WITH chosen AS NOT MATERIALIZED (
-    SELECT * FROM usage_daily_slots
-    WHERE day BETWEEN voicegw_day(:first_day) AND voicegw_day(:last_day)
-        AND (:project::text IS NULL OR project = :project)
-),
-of_all_days AS MATERIALIZED (
-    SELECT
-        project, modality, provider, model, sum(requests) AS requests,
-        sum(unpriced_requests) AS unpriced_requests, sum(audio_ms) AS audio_ms,
-        sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens,
-        sum(output_tokens) AS output_tokens, sum(characters) AS characters,
-        sum(cost_nanos) AS cost_nanos, sum(estimated_cost_nanos) AS estimated_cost_nanos
-    FROM chosen GROUP BY project, modality, provider, model
-)
+-- statement, so that all four are of the same moment, and the lines are read once for all of them.
 SELECT
-    'project', NULL::text AS day, project, NULL AS modality, NULL AS provider, NULL AS model,
+    CASE grouping(project, modality, provider, day)
+        WHEN 7 THEN 'project' WHEN 11 THEN 'modality' WHEN 9 THEN 'model' ELSE 'day'
+    END,
+    voicegw_iso(day), project, modality, provider, model,
     sum(requests)::bigint, sum(unpriced_requests)::bigint,
     (sum(audio_ms) / 1000)::double precision, sum(input_tokens)::bigint,
     sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(characters)::bigint,
     CASE WHEN sum(requests) > sum(unpriced_requests) THEN sum(cost_nanos)::bigint END,
     sum(estimated_cost_nanos)::bigint
-FROM of_all_days GROUP BY project HAVING sum(requests) <> 0
-UNION ALL
-SELECT
-    'modality', NULL, NULL, modality, NULL, NULL,
-    sum(requests)::bigint, sum(unpriced_requests)::bigint,
-    (sum(audio_ms) / 1000)::double precision, sum(input_tokens)::bigint,
-    sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(characters)::bigint,
-    CASE WHEN sum(requests) > sum(unpriced_requests) THEN sum(cost_nanos)::bigint END,
-    sum(estimated_cost_nanos)::bigint
-FROM of_all_days GROUP BY modality HAVING sum(requests) <> 0
-UNION ALL
-SELECT
-    'model', NULL, NULL, modality, provider, model,
-    sum(requests)::bigint, sum(unpriced_requests)::bigint,
-    (sum(audio_ms) / 1000)::double precision, sum(input_tokens)::bigint,
-    sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(characters)::bigint,
-    CASE WHEN sum(requests) > sum(unpriced_requests) THEN sum(cost_nanos)::bigint END,
-    sum(estimated_cost_nanos)::bigint
-FROM of_all_days GROUP BY modality, provider, model HAVING sum(requests) <> 0
-UNION ALL
-SELECT
-    'day', voicegw_iso(day), NULL, NULL, NULL, NULL,
-    sum(requests)::bigint, sum(unpriced_requests)::bigint,
-    (sum(audio_ms) / 1000)::double precision, sum(input_tokens)::bigint,
-    sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(characters)::bigint,
-    CASE WHEN sum(requests) > sum(unpriced_requests) THEN sum(cost_nanos)::bigint END,
-    sum(estimated_cost_nanos)::bigint
-FROM chosen GROUP BY day HAVING sum(requests) <> 0;
+FROM usage_daily_slots
+WHERE day BETWEEN (SELECT voicegw_day(:first_day)) AND (SELECT voicegw_day(:last_day))
+    AND (:project::text IS NULL OR project = :project)
+GROUP BY GROUPING SETS ((project), (modality), (modality, provider, model), (day))
+HAVING sum(requests) <> 0;
 
 -- has_project --
 -- Whether anything was ever recorded for a project.
