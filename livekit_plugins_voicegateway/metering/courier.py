@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from ..background import BackgroundThread
 from ..errors import LedgerError, OutboxError, VoiceGatewayError
 from ..log import logger
-from .delivery import TIDY, RowSink
+from .delivery import TIDY, RowSink, sentence
 from .usage import UsageRow
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ class Courier:
             if not self._failing:
                 self._failing = True
                 logger.error(
-                    "VoiceGateway cannot send usage on: %s. Calls go on; usage waits in %s and is "
+                    "VoiceGateway cannot send usage on: %s Calls go on; usage waits in %s and is "
                     "sent when the ledger is back.",
-                    e,
+                    sentence(e),
                     ours[0].path,
                 )
                 if isinstance(e, LedgerError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..ledger.outbox import Outbox
     from ..ledger.refusals import Refusal
 
-__all__ = ["Delivery", "RowSink"]
+__all__ = ["TIDY", "Delivery", "RowSink", "sentence"]
 
 PATIENCE = 0.3
 """Seconds after which rows that are being written are put into the outbox as well. With the time
@@ -271,9 +271,9 @@ class Delivery:
             self._failing = True
             kept = "in memory" if not self._outboxes else f"in {self._outboxes[0].path}"
             logger.error(
-                "VoiceGateway cannot write usage: %s. Calls go on; usage waits %s and is written "
+                "VoiceGateway cannot write usage: %s Calls go on; usage waits %s and is written "
                 "when the ledger is back.",
-                error,
+                sentence(error),
                 kept,
             )
             if isinstance(error, Exception):
@@ -318,3 +318,9 @@ class Delivery:
                 WAITING_ROWS,
             )
         self._dropped += excess
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, with a full stop unless it ends as a sentence does."""
+    text = str(error)
+    return text if text.endswith((".", "?", "!")) else f"{text}."
