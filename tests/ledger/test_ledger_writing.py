@@ -234,6 +234,31 @@ async def test_a_row_that_changes_its_model_takes_its_totals_along(ledger: Ledge
     assert await adds_up(ledger)
 
 
+async def test_rows_of_a_batch_move_grow_come_late_and_begin_each_on_its_own(
+    ledger: Ledger,
+) -> None:
+    moving, growing, closed = (
+        usage_row(status="open", room="room-1", duration_ms=1.0),
+        usage_row(status="open", room="room-1", duration_ms=1.0),
+        usage_row(room="room-1", duration_ms=9.0),
+    )
+    await ledger.write([moving, growing, closed])
+    moved = replace(moving, room="room-2", project="staging", started_at=NOON - 5, duration_ms=2.0)
+    grown = replace(growing, output_tokens=70, duration_ms=2.0)
+    late = replace(closed, status="open", ended_at=None, output_tokens=1, duration_ms=5.0)
+    new = usage_row(room="room-3")
+    await ledger.write([moved, grown, late, new])
+
+    assert {row.id: row for row in await stored(ledger)} == {
+        row.id: row for row in (moved, grown, closed, new)
+    }
+    for room, rows in (("room-1", [grown, closed]), ("room-2", [moved]), ("room-3", [new])):
+        found = await ledger.rows(RowFilter(room=room), limit=10)
+        assert {row.id for row in found} == {row.id for row in rows}
+    assert {call.key for call in await ledger.calls(limit=10)} == {"room-1", "room-2", "room-3"}
+    assert await adds_up(ledger)
+
+
 async def test_sums_of_seconds_are_exact(ledger: Ledger) -> None:
     await ledger.write([usage_row(audio_seconds=0.1) for _ in range(1000)])
     assert (await total(ledger)).audio_seconds == 100.0
