@@ -22,7 +22,10 @@ __all__ = ["StatementWatch", "known_statements", "watched_statements"]
 
 _LITERAL: Final = r"(?:NULL|-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|-?Inf|'(?:[^']|'')*')"
 
-_TOKEN: Final = re.compile(r"(?P<kept>--[^\n]*|'(?:[^']|'')*')|:[a-z_]+|(?P<other>.)", re.DOTALL)
+_TOKEN: Final = re.compile(r"(?P<kept>--[^\n]*|'(?:[^']|'')*')|:[a-z_]+|\?|(?P<other>.)", re.DOTALL)
+
+_ROW_AGAIN: Final = re.compile(r"(\([\s?,]+\))(?:, \1)+")
+"""A list of parameters that is repeated, one for each row that an INSERT has."""
 
 
 @cache
@@ -89,13 +92,15 @@ class StatementWatch:
     def executed(self, text: str) -> list[re.Pattern[str]]:
         """Take note of what a program executes; returns what SQLite may make of it."""
         known = known_statements()
-        statements = list(_statements(text))
-        for statement in statements:
-            if statement in known:
-                self.used.add(statement)
-            else:
+        patterns = []
+        for statement in _statements(text):
+            in_file = _ROW_AGAIN.sub(r"\1", statement)
+            if in_file not in known:
                 self._faults.append(f"executed, and in no file: {statement!r}")
-        return [known[statement] for statement in statements if statement in known]
+                continue
+            self.used.add(in_file)
+            patterns.append(known[in_file] if in_file == statement else _expanded(statement))
+        return patterns
 
     def ran(self, text: str, expected: list[re.Pattern[str]]) -> None:
         """Take note of what SQLite runs."""

@@ -46,7 +46,7 @@ def stage_rows(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) ->
 @cache
 def _statement(count: int) -> str:
     insert, values, row = load_queries("sqlite")["stage_rows"].partition("VALUES ")
-    return f"{insert}{values}{', '.join([row.rstrip(';')] * count)}"
+    return f"{insert}{values}{', '.join([row.rstrip(';')] * count)};"
 
 
 def _storable(value: Any) -> Any:

@@ -82,9 +82,10 @@ def test_hostile_text_is_only_ever_a_value(
 
     async def record() -> None:
         async with await open_ledger(config.database_url) as ledger:
-            row = usage_row(project=text, room=text, model=text, provider=text, error=text)
-            await ledger.write([row])
-            await ledger.call_lines([row.room or ""])
+            # more than one: a statement has several rows
+            same = {"project": text, "room": text, "model": text, "provider": text, "error": text}
+            await ledger.write([usage_row(**same) for _ in range(9)])
+            await ledger.call_lines([text])
 
     server.run(record())
     watch.check()
