@@ -1,12 +1,14 @@
 """How many turns a process gets done with many calls at once, with the gateway and without it.
 
-    python benchmarks/concurrency.py [--calls N …] [--seconds S] [--rounds N] [--quick] [--json]
+    python benchmarks/concurrency.py [--calls N …] [--every S] [--seconds S] [--rounds N]
+                                     [--quick] [--json]
 
 Each call hears audio in real time and asks for one completion and synthesis after the other, as
 fast as they come, which is far more than a caller asks for: so that the processor is what limits
-them. The providers are the sandbox, in processes of their own. Direct and gateway take turns. What
-a process does once, while its first calls begin, is not measured. Prints Markdown: medians of the
-rounds, and ratios.
+them. With ``--every 5`` a turn begins about five seconds after the last one has ended. The
+providers are the sandbox, in processes of their own. Direct and gateway take turns. What a process
+does once, while its first calls begin, is not measured. Prints Markdown: medians of the rounds, and
+ratios.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Measured:
     errors: int
 
 
-async def measure(side: Side, calls: int, seconds: float, warm_up: float) -> Measured:
+async def measure(
+    side: Side, calls: int, seconds: float, warm_up: float, every: float = 0.0
+) -> Measured:
     """Hold calls in a process of its own, once."""
     with tempfile.TemporaryDirectory() as folder:
         async with provider() as urls:
@@ -65,7 +69,7 @@ async def measure(side: Side, calls: int, seconds: float, warm_up: float) -> Mea
                 processes=1,
                 calls=calls,
                 seconds=seconds,
-                every=0.0,
+                every=every,
                 warm_up=warm_up,
                 config=config,
             )
@@ -112,12 +116,14 @@ def table(found: list[Measured]) -> str:
     return "\n".join(lines)
 
 
-async def _run(calls: list[int], seconds: float, warm_up: float, rounds: int) -> list[Measured]:
+async def _run(
+    calls: list[int], seconds: float, warm_up: float, rounds: int, every: float
+) -> list[Measured]:
     found = []
     for number in calls:
         for turn in range(rounds):
             for side in SIDES if turn % 2 == 0 else reversed(SIDES):
-                found.append(await measure(side, number, seconds, warm_up))
+                found.append(await measure(side, number, seconds, warm_up, every))
     return found
 
 
@@ -125,6 +131,7 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--calls", type=int, nargs="+", default=[100, 500])
+    parser.add_argument("--every", type=float, default=0.0, help="seconds between two turns")
     parser.add_argument("--seconds", type=float, default=25.0, help="length of a round")
     parser.add_argument("--warm-up", type=float, default=10.0, help="seconds before it")
     parser.add_argument("--rounds", type=int, default=5)
@@ -136,7 +143,7 @@ def main() -> None:
     if options.quick:
         calls, seconds, warm_up, rounds = [5], 5.0, 1.0, 1
     before = os.getloadavg()[0]
-    found = asyncio.run(_run(calls, seconds, warm_up, rounds))
+    found = asyncio.run(_run(calls, seconds, warm_up, rounds, options.every))
     if options.json:
         print(json.dumps([asdict(one) for one in found], indent=2))
         return
