@@ -37,6 +37,17 @@ async def write(url: str, count: int) -> None:
         await ledger.write([usage_row() for _ in range(count)])
 
 
+def administrator(server: PostgresServer, folder: Path) -> dict[str, str]:
+    """The environment of a shell whose psql is the server's, and its superuser's."""
+    env = plain_environment(folder)
+    return env | {
+        "PATH": f"{server.bin}:{env['PATH']}",
+        "PGHOST": str(server.folder),
+        "PGUSER": "postgres",
+        "PGDATABASE": "postgres",
+    }
+
+
 async def restored_while_connected(url: str, restore: Callable[[], str]) -> str:
     """What the commands say while a worker is connected, who writes before them and after."""
     async with await open_ledger(url) as ledger:
@@ -54,12 +65,8 @@ def test_the_commands_run_as_they_stand_and_what_is_restored_adds_up(
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    env = plain_environment(tmp_path)
+    env = administrator(server, tmp_path)
     env |= {
-        "PATH": f"{server.bin}:{env['PATH']}",
-        "PGHOST": str(server.folder),
-        "PGUSER": "postgres",
-        "PGDATABASE": "postgres",
         "DB_HOST": quote(str(server.folder), safe=""),
         "DB_PASSWORD": "0123456789abcdef",
         "XDG_STATE_HOME": str(tmp_path / "state"),
@@ -92,13 +99,7 @@ def test_the_commands_of_the_container_dump_and_restore(
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    env = plain_environment(tmp_path)
-    env |= {
-        "PATH": f"{server.bin}:{env['PATH']}",
-        "PGHOST": str(server.folder),
-        "PGUSER": "postgres",
-        "PGDATABASE": "postgres",
-    }
+    env = administrator(server, tmp_path)
     run_sql(server.url(), "CREATE ROLE voicegw LOGIN", "CREATE DATABASE voicegw OWNER voicegw")
     asyncio.run(write(server.url("voicegw"), 40))
     (block,) = blocks("compose")

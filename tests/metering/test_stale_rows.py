@@ -31,6 +31,20 @@ class Clock:
         return self.now
 
 
+class WatchedLedger(SqliteLedger):
+    """Says when it has closed rows."""
+
+    def __init__(self, path: Path, clock: Clock, closed: threading.Event) -> None:
+        super().__init__(path, clock=clock)
+        self._closed = closed
+
+    async def close_stale(self, older_than_seconds: float) -> int:
+        count = await super().close_stale(older_than_seconds)
+        if count:
+            self._closed.set()
+        return count
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock(NOON)
@@ -83,15 +97,8 @@ async def test_a_process_that_has_nothing_to_write_any_more_closes_them_too(
     monkeypatch.setattr("livekit_plugins_voicegateway.metering.delivery.TIDY", 0.01)
     closed = threading.Event()
 
-    class Watched(SqliteLedger):
-        async def close_stale(self, older_than_seconds: float) -> int:
-            count = await super().close_stale(older_than_seconds)
-            if count:
-                closed.set()
-            return count
-
     async def open_sink() -> SqliteLedger:
-        ledger = Watched(path, clock=clock)
+        ledger = WatchedLedger(path, clock, closed)
         await ledger.open()
         return ledger
 
@@ -117,15 +124,8 @@ async def test_the_process_that_carries_for_its_host_closes_them(
     await leave_open(path, clock)
     closed = threading.Event()
 
-    class Watched(SqliteLedger):
-        async def close_stale(self, older_than_seconds: float) -> int:
-            count = await super().close_stale(older_than_seconds)
-            if count:
-                closed.set()
-            return count
-
     async def open_ledger() -> SqliteLedger:
-        ledger = Watched(path, clock=clock)
+        ledger = WatchedLedger(path, clock, closed)
         await ledger.open()
         return ledger
 
