@@ -37,14 +37,6 @@ BUSY_TIMEOUT: Final = 5.0
 _CHUNK: Final = 64
 """Rows that are encoded before the event loop, or another thread, may go on: about 0.5 ms."""
 
-_REFUSALS: Final = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.InterfaceError,  # a value of no type that SQLite has; so is
-    sqlite3.ProgrammingError,  # since Python 3.11
-)
-"""What SQLite raises when it does not take a value."""
-
 _DELETED_AT_ONCE: Final = 5_000
 """Rows that retention deletes in one transaction: other processes write in between."""
 
@@ -103,7 +95,7 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
         try:
             await self._link.on_rows(lambda connection: connection.write(values, now), mend=True)
         except LedgerError as e:
-            if isinstance(e.__cause__, _REFUSALS):
+            if _is_refusal(e.__cause__):
                 why = f"the ledger {self.path} does not take a row: {e.__cause__}"
                 raise RowsRefusedError(why) from e
             raise
@@ -229,6 +221,13 @@ class SqliteLedger(SqlReading, SqlPassages, SqlWatching, SqlMonitoring, SqliteMa
     def _check_writable(self) -> None:
         if self.read_only:
             raise LedgerError(f"the ledger {self.path} was opened for reading only")
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether SQLite does not take a value; not when the connection is of no use."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return "binding parameter" in str(error)  # a value of no type that SQLite has
+    return isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
 
 
 def _next_day(day: str) -> str:

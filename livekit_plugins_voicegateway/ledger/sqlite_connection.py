@@ -21,7 +21,7 @@ from ..errors import LedgerError
 from .queries import Value, load_queries
 from .sqlite_errors import FileMoved, explain
 from .sqlite_files import Files, Watch, look, put_in_place
-from .sqlite_staging import stage_rows
+from .sqlite_staging import stage_rows, storable
 
 __all__ = ["SqliteConnection"]
 
@@ -254,5 +254,5 @@ def _storable_value(value: Value) -> str | int | float | None:
         value = json.dumps(value, ensure_ascii=False)
     elif isinstance(value, Decimal):
         value = str(value)
-    # what is no text to SQLite, half of a surrogate pair, is replaced in questions as in rows
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    stored: str | int | float | None = storable(value)
+    return stored

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .queries import load_queries
 
-__all__ = ["stage_rows"]
+__all__ = ["stage_rows", "storable"]
 
 _AT_ONCE: Final = (64, 8, 1)
 """Rows that are staged by one statement, which has 27 parameters for each. After each statement
@@ -39,7 +39,7 @@ def stage_rows(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) ->
             try:
                 connection.execute(_statement(size), values)
             except UnicodeEncodeError:
-                connection.execute(_statement(size), [_storable(value) for value in values])
+                connection.execute(_statement(size), [storable(value) for value in values])
             start += size
 
 
@@ -49,6 +49,6 @@ def _statement(count: int) -> str:
     return f"{insert}{values}{', '.join([row.rstrip(';')] * count)};"
 
 
-def _storable(value: Any) -> Any:
-    """Half of a surrogate pair is no text to SQLite."""
+def storable(value: Any) -> Any:
+    """A value as SQLite takes it: half of a surrogate pair is no text to it, and is replaced."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -19,7 +19,7 @@ import pytest
 from support.ledger_files import asides, assert_sound, ids, ids_in, said, write
 from support.usage_rows import DAY, start_process, usage_row
 
-from livekit_plugins_voicegateway.errors import LedgerError
+from livekit_plugins_voicegateway.errors import LedgerError, RowsRefusedError
 from livekit_plugins_voicegateway.ledger import sqlite_files
 from livekit_plugins_voicegateway.ledger.sqlite import SqliteLedger
 from livekit_plugins_voicegateway.ledger.sqlite_files import Files, look
@@ -262,3 +262,16 @@ async def test_of_many_tasks_that_write_while_the_file_is_deleted_each_arrives(
         path.unlink()
         await asyncio.gather(*(ledger.write([row]) for row in rows[100:]))
         assert await ids(ledger) == {row.id for row in rows[100:]}
+
+
+async def test_a_connection_that_is_of_no_use_refuses_no_row(path: Path) -> None:
+    ledger = SqliteLedger(path)
+    await ledger.open()
+    assert ledger._link._rows is not None
+    connection = ledger._link._rows._connection
+    await connection._execute(connection._conn.close)  # type: ignore[no-untyped-call]  # aiosqlite
+    with pytest.raises(LedgerError, match="closed database") as raised:
+        await ledger.write([usage_row()])
+    # which would have set the row aside, where it waits for somebody to look at it
+    assert not isinstance(raised.value, RowsRefusedError)
+    await ledger.close()
